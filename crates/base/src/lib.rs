@@ -20,6 +20,7 @@
 //! function that fits nowhere belongs to the crate that needs it.
 
 pub mod codec;
+pub mod descriptor;
 pub mod error;
 pub mod ids;
 pub mod key;
@@ -31,6 +32,7 @@ pub mod rng;
 pub mod stage;
 pub mod tick;
 
+pub use descriptor::{Descriptor, Place};
 pub use error::{Error, Kind, Result};
 pub use ids::{BootId, CallId, ClusterId, Epoch, Incarnation, Index, RangeId, ReplicaId, StoreId, Term};
 pub use key::{Key, Span};
