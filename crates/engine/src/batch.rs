@@ -15,6 +15,17 @@ pub enum Op {
     DeleteRange(Cf, Bytes, Bytes),
 }
 
+impl Op {
+    /// Bytes of key and value; a span counts nothing.
+    fn bytes(&self) -> usize {
+        match self {
+            Op::Put(_, key, value) => key.len() + value.len(),
+            Op::Delete(_, key) => key.len(),
+            Op::DeleteRange(..) => 0,
+        }
+    }
+}
+
 /// Changes that happen together, in order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -60,6 +71,18 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// Divides a batch into what concerns `Cf::Data` and what concerns `Cf::Log`, each in order.
+pub fn by_family(batch: &Batch) -> (Batch, Batch) {
+    let (mut data, mut log) = (Batch::new(), Batch::new());
+    for op in batch.ops() {
+        let (Op::Put(cf, ..) | Op::Delete(cf, ..) | Op::DeleteRange(cf, ..)) = op;
+        let part = if *cf == Cf::Data { &mut data } else { &mut log };
+        part.bytes += op.bytes();
+        part.ops.push(op.clone());
+    }
+    (data, log)
 }
 
 impl fmt::Debug for Batch {

@@ -49,6 +49,8 @@ pub mod local {
     pub const TRUNCATED: u8 = 3;
     /// For ever: (range, lowest acceptable replica id).
     pub const TOMBSTONE: u8 = 4;
+    /// There while a snapshot is in but the log it replaces is not yet gone: boot drops that log.
+    pub const LOG_RESET: u8 = 5;
 }
 
 fn with_range(first: u8, range: RangeId, extra: usize) -> Vec<u8> {
@@ -95,7 +97,11 @@ pub fn local(range: RangeId, kind: u8) -> Bytes {
 
 /// `Cf::Data`: all local records of a range.
 pub fn local_span(range: RangeId) -> (Bytes, Bytes) {
-    (Bytes::from(with_range(data::LOCAL, range, 0)), Bytes::from(with_range(data::LOCAL, RangeId(range.0 + 1), 0)))
+    let upper = match range.0.checked_add(1) {
+        Some(next) => with_range(data::LOCAL, RangeId(next), 0),
+        None => vec![data::LOCAL + 1],
+    };
+    (Bytes::from(with_range(data::LOCAL, range, 0)), Bytes::from(upper))
 }
 
 /// The range of a range-local key.
@@ -195,4 +201,113 @@ pub fn version_revision(raw: &[u8]) -> Result<Revision> {
     let n = prefix_len(raw)?;
     let rev: [u8; 8] = raw[n..].try_into().map_err(|_| Error::corrupt("an MVCC key without a revision"))?;
     Ok(Revision(!u64::from_be_bytes(rev)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        // Bytes that escaping cares about are frequent.
+        prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()], 0..8)
+            .prop_map(|b| Key(b.into()))
+    }
+    fn revision() -> impl Strategy<Value = Revision> {
+        prop_oneof![0u64..8, 0..(1u64 << 63)].prop_map(Revision)
+    }
+
+    #[test]
+    fn drawn_byte_by_byte() {
+        let key = Key::user(b"a\0b");
+        let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(hex(&entry(RangeId(2), Index(3))), "01 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00 03");
+        assert_eq!(hex(&hard(RangeId(2))), "02 00 00 00 00 00 00 00 02");
+        assert_eq!(hex(&store("id")), "01 69 64");
+        assert_eq!(hex(&local(RangeId(2), local::APPLIED)), "02 00 00 00 00 00 00 00 02 02");
+        assert_eq!(hex(&plain(&key)), "04 02 61 00 62");
+        assert_eq!(hex(&version(&key, Revision(5))), "03 02 61 00 ff 62 00 01 ff ff ff ff ff ff ff fa");
+    }
+
+    #[test]
+    fn local_records_of_a_range_are_one_span() {
+        let (lower, upper) = local_span(RangeId(255));
+        for kind in [0, local::DESCRIPTOR, local::TOMBSTONE, 255] {
+            let mut k = local(RangeId(255), kind).to_vec();
+            k.extend_from_slice(b"suffix");
+            assert!(lower[..] <= k[..] && k[..] < upper[..]);
+            assert_eq!(local_range(&k).unwrap(), RangeId(255));
+        }
+        let (lower, upper) = local_span(RangeId(u64::MAX));
+        assert!(lower < local(RangeId(u64::MAX), 9) && local(RangeId(u64::MAX), 9) < upper);
+        for other in [254, 256] {
+            let k = local(RangeId(other), local::APPLIED);
+            assert!(k < lower || upper <= k);
+        }
+    }
+
+    #[test]
+    fn rubbish_is_refused() {
+        for raw in [
+            &b""[..],
+            b"\x03",
+            b"\x03\0\x01",
+            b"\x03a\0\x02\0\0\0\0\0\0\0\0",
+            b"\x03a\0\x01z\0\0\0\0\0\0\0\0",
+            b"\x03abcdefghijklm",
+        ] {
+            assert!(split_version(raw).is_err(), "{}", raw.escape_ascii());
+        }
+        assert!(version_revision(b"\x02aaaaaaaaaaaaaaa").is_err());
+        assert!(entry_index(b"\x02").is_err() && entry_index(b"\x01\0\0\0\0\0\0\0\x01\0").is_err());
+        assert!(local_range(b"\x02\0\0").is_err() && local_range(b"\x01\0\0\0\0\0\0\0\x01\0").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn versions_round_trip(k in key(), r in revision()) {
+            let raw = version(&k, r);
+            prop_assert_eq!(split_version(&raw).unwrap(), (k.clone(), r));
+            prop_assert_eq!(version_revision(&raw).unwrap(), r);
+            prop_assert_eq!(prefix_len(&raw).unwrap() + 8, raw.len());
+            let (lower, upper) = versions_of(&k);
+            prop_assert!(lower <= raw && raw < upper);
+        }
+
+        #[test]
+        fn versions_are_ordered_by_key_then_newest_first(a in key(), b in key(), r in revision(), s in revision()) {
+            let expected = a.cmp(&b).then(s.cmp(&r));
+            prop_assert_eq!(version(&a, r).cmp(&version(&b, s)), expected);
+            // No version of another key lies among a key's versions.
+            let (lower, upper) = versions_of(&a);
+            let raw = version(&b, s);
+            prop_assert_eq!(lower <= raw && raw < upper, a == b);
+        }
+
+        #[test]
+        fn spans_hold_exactly_their_keys(k in key(), a in key(), b in key(), r in revision()) {
+            let span = Span::new(a, b);
+            let (lower, upper) = version_span(&span);
+            let raw = version(&k, r);
+            prop_assert_eq!(lower <= raw && raw < upper, span.contains(&k));
+            let (lower, upper) = plain_span(&span);
+            let raw = plain(&k);
+            prop_assert_eq!(lower <= raw && raw < upper, span.contains(&k));
+        }
+
+        #[test]
+        fn entries_are_ordered_by_range_then_index(a in any::<(u64, u64)>(), b in any::<(u64, u64)>()) {
+            let k = |(r, i): (u64, u64)| entry(RangeId(r), Index(i));
+            prop_assert_eq!(k(a).cmp(&k(b)), a.cmp(&b));
+            prop_assert_eq!(entry_index(&k(a)).unwrap(), Index(a.1));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_apart_or_refused(raw in prop::collection::vec(any::<u8>(), 0..24)) {
+            if let Ok((k, r)) = split_version(&raw) && !r.is_pending() {
+                prop_assert_eq!(&version(&k, r)[..], &raw[..]);
+            }
+            let _ = (entry_index(&raw), local_range(&raw), version_revision(&raw));
+        }
+    }
 }

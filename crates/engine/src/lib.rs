@@ -26,12 +26,29 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod conformance;
+pub mod filter;
 pub mod keys;
+pub mod mem;
 
 pub use batch::{Batch, Op};
 
-use base::{Result, Revision};
+use base::{Error, Kind, Result, Revision};
 use bytes::Bytes;
+use std::any::Any;
+
+const NO_SPACE: &str = "no space left on the disk";
+
+/// The one write error that does not stop a store: nothing was written, and the same batch may be written again when
+/// there is room. `what` says more, for people.
+pub fn no_space(what: &str) -> Error {
+    Error::new(Kind::Disk, format!("{NO_SPACE}: {what}"))
+}
+
+/// Is it the error of a full disk, after which the store goes on?
+pub fn is_no_space(error: &Error) -> bool {
+    error.kind == Kind::Disk && error.text.starts_with(NO_SPACE)
+}
 
 /// The two column families.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -85,6 +102,8 @@ pub trait Stage: Send {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
     /// Ends staging; the records wait on disk, synced, for `Engine::ingest`.
     fn finish(&mut self) -> Result<()>;
+    /// For the engine that made it and takes it back in `Engine::ingest`.
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }
 
 /// Sizes for quota, metrics and Status, in bytes.
@@ -102,13 +121,16 @@ pub trait Engine: Read + Clone + Send + Sync + 'static {
     type View: Read + Send + Sync + 'static;
     /// Freezes the present state.
     fn view(&self) -> Self::View;
-    /// Writes all of it or nothing; with `sync`, it and everything before it is durable on return. An error means that
-    /// the store must stop: what happened is unknown, and it is never tried again on the same files.
+    /// Writes all of it or nothing; with `sync`, it and everything before it is durable on return (also when the batch is
+    /// empty). An error means that the store must stop: what happened is unknown, and it is never tried again on the
+    /// same files; every later write fails too. The exception is a full disk, see [`is_no_space`].
     fn write(&self, batch: &Batch, sync: bool) -> Result<()>;
     /// Starts receiving records beside the normal road.
     fn stage(&self) -> Result<Box<dyn Stage>>;
     /// In one durable act: clears `clear` (spans of raw `Cf::Data` keys, `[start, end)`), adds the staged records and
-    /// applies `then` (which wins over staged records at equal keys; it may touch both column families).
+    /// applies what `then` says about `Cf::Data` (which wins over staged records at equal keys). Everything written
+    /// before is durable first. What `then` says about `Cf::Log` follows in a synced batch: after a crash in between the
+    /// data is there and the log is the old one, so whoever boots compares the two (protocols §9).
     fn ingest(&self, staged: Box<dyn Stage>, clear: &[(Bytes, Bytes)], then: &Batch) -> Result<()>;
     /// Superseded versions at or below `bound` may be dropped from now on. Only ever rises.
     fn set_filter_bound(&self, bound: Revision);
@@ -116,4 +138,9 @@ pub trait Engine: Read + Clone + Send + Sync + 'static {
     fn compact(&self, start: &[u8], end: &[u8]) -> Result<()>;
     /// How large it is.
     fn sizes(&self) -> Sizes;
+    /// Is there so little room left that clients' writes should be refused? Raised some way before writes fail with
+    /// [`is_no_space`], so that what gives room back (deletes, compaction, membership) still goes through.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
