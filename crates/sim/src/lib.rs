@@ -25,3 +25,8 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod clock;
+pub mod net;
+pub mod options;
+pub mod report;
+pub mod workload;

@@ -70,7 +70,8 @@ fn sound(seed: u64, n: u64) -> History {
         let ask = request(&mut rng, id);
         let (reply, effects) = Turn::run(&state, current.next(), &ask).expect("nothing here is refused");
         let unknown = rng.chance(100_000);
-        if !(unknown && rng.chance(500_000)) && !effects.is_empty() {
+        let lost = unknown && rng.chance(500_000);
+        if !lost && !effects.is_empty() {
             current = current.next();
             for (key, kv) in effects {
                 history.versions.push(Version { key: key.clone(), revision: current, kv: kv.clone() });

@@ -216,7 +216,7 @@ impl Invariants {
         if node.ranges.is_empty() {
             return Ok(());
         }
-        let mine = self.ranges.iter().filter_map(|(_, m)| m.replicas.get(&node.store));
+        let mine = self.ranges.values().filter_map(|m| m.replicas.get(&node.store));
         let mut spans: Vec<(&Span, RangeId)> =
             mine.map(|v| (&v.span, v.range)).filter(|(s, _)| !s.is_empty()).collect();
         spans.sort();

@@ -210,7 +210,7 @@ impl Judge<'_> {
     /// Numbers follow each other, except where something broke.
     fn dense(&mut self) -> Result<(), Violation> {
         let mut last = (Revision::FIRST, 0);
-        for (&revision, _) in &self.changes {
+        for &revision in self.changes.keys() {
             let (call, ret) = self.owners.get(&revision).map_or((0, u64::MAX), |&i| (self.op(i).call, self.op(i).ret));
             if revision > last.0.next() {
                 self.summary.holes += revision.0 - last.0.0 - 1;

@@ -1,0 +1,151 @@
+//! The network between nodes: what becomes of a frame.
+
+use crate::options::NetOptions;
+use base::Rng;
+
+/// One direction between two nodes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Link {
+    /// Cut by so many faults at once.
+    cuts: u32,
+}
+
+/// Streams between two nodes, each way.
+pub const LANES: usize = 3;
+
+/// All links of a world; nodes are counted from 0.
+#[derive(Clone, Debug)]
+pub struct Net {
+    options: NetOptions,
+    nodes: usize,
+    links: Vec<Link>,
+    /// When the last frame of each stream arrives: a stream keeps its order, unless a frame strays.
+    streams: Vec<u64>,
+    rng: Rng,
+    /// Times of arrival, reused.
+    arrivals: Vec<u64>,
+    pub dropped: u64,
+    pub duplicated: u64,
+    pub straggled: u64,
+    pub replayed: u64,
+}
+
+impl Net {
+    /// A whole network.
+    pub fn new(options: NetOptions, nodes: usize, rng: Rng) -> Net {
+        Net {
+            options,
+            nodes,
+            links: vec![Link::default(); nodes * nodes],
+            streams: vec![0; nodes * nodes * LANES],
+            rng,
+            arrivals: Vec::new(),
+            dropped: 0,
+            duplicated: 0,
+            straggled: 0,
+            replayed: 0,
+        }
+    }
+
+    /// From now on nothing gets from one to the other; each call needs its own `join`.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.links[from * self.nodes + to].cuts += 1;
+    }
+
+    /// Takes one cut away.
+    pub fn join(&mut self, from: usize, to: usize) {
+        let cuts = &mut self.links[from * self.nodes + to].cuts;
+        *cuts = cuts.saturating_sub(1);
+    }
+
+    /// Takes all cuts away, and everything else that is not how a good network behaves.
+    pub fn heal(&mut self) {
+        self.links.fill(Link::default());
+        self.options = NetOptions { drop: 0, duplicate: 0, straggle: 0, replay: 0, ..self.options };
+    }
+
+    /// Does anything get from one to the other?
+    pub fn reaches(&self, from: usize, to: usize) -> bool {
+        self.links[from * self.nodes + to].cuts == 0
+    }
+
+    /// When a frame of this stream, sent now, arrives: never, once, or more often.
+    pub fn fates(&mut self, now: u64, from: usize, to: usize, lane: usize) -> &[u64] {
+        self.arrivals.clear();
+        if !self.reaches(from, to) || self.rng.chance(self.options.drop) {
+            self.dropped += 1;
+            return &self.arrivals;
+        }
+        let stream = (from * self.nodes + to) * LANES + lane;
+        let mut arrives = (now + self.delay()).max(self.streams[stream]);
+        if self.rng.chance(self.options.straggle) {
+            self.straggled += 1;
+            arrives += self.rng.below(2_000_000_000);
+        } else {
+            self.streams[stream] = arrives;
+        }
+        self.arrivals.push(arrives);
+        if self.rng.chance(self.options.duplicate) {
+            self.duplicated += 1;
+            let again = self.delay();
+            self.arrivals.push(arrives + again);
+        }
+        if self.rng.chance(self.options.replay) {
+            self.replayed += 1;
+            self.arrivals.push(arrives + self.rng.between(5_000_000_000, 180_000_000_000));
+        }
+        &self.arrivals
+    }
+
+    fn delay(&mut self) -> u64 {
+        let (least, most) = self.options.delay;
+        // Mostly near the least, with a long tail.
+        let spread = self.rng.below(most - least + 1);
+        least + if self.rng.chance(700_000) { spread / 8 } else { spread }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(drop: u64, duplicate: u64) -> NetOptions {
+        NetOptions { delay: (10, 1_000), drop, duplicate, straggle: 0, replay: 0 }
+    }
+
+    #[test]
+    fn cuts_are_one_way_and_counted() {
+        let mut net = Net::new(options(0, 0), 3, Rng::new(1));
+        net.cut(0, 1);
+        net.cut(0, 1);
+        net.join(0, 1);
+        assert!(net.fates(0, 0, 1, 0).is_empty(), "the other fault still cuts it");
+        assert_eq!(net.fates(0, 1, 0, 0).len(), 1, "the way back is open");
+        net.join(0, 1);
+        assert_eq!(net.fates(0, 0, 1, 0).len(), 1);
+    }
+
+    #[test]
+    fn frames_are_lost_doubled_and_overtaken_as_often_as_was_said() {
+        let mut net = Net::new(NetOptions { straggle: 50_000, ..options(100_000, 200_000) }, 2, Rng::new(7));
+        let (mut arrived, mut overtaken, mut last) = (0, 0, 0);
+        for sent in 0..10_000u64 {
+            for arrives in net.fates(sent * 1_000_000, 0, 1, 1) {
+                arrived += 1;
+                overtaken += u64::from(*arrives < last);
+                last = last.max(*arrives);
+            }
+        }
+        assert!((800..1_200).contains(&net.dropped), "{}", net.dropped);
+        assert!((1_600..2_000).contains(&net.duplicated), "{}", net.duplicated);
+        assert_eq!(arrived, 10_000 - net.dropped + net.duplicated);
+        assert!(overtaken > 400, "{overtaken}");
+        net.heal();
+        let mut last = 0;
+        for sent in 0..1_000 {
+            let fates = net.fates(sent, 0, 1, 1).to_vec();
+            assert!(fates.len() == 1 && fates[0] >= last, "a healed network loses, doubles and reorders nothing");
+            last = fates[0];
+        }
+    }
+}

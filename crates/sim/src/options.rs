@@ -1,0 +1,237 @@
+//! What a seed is made of.
+//!
+//! Every seed draws its own mix (swarm testing; Groce et al. 2012): a run that never cuts the network reaches states
+//! that a run with everything at once does not.
+
+use base::{Rng, Tick};
+use std::fmt;
+
+/// How often something happens: once in so many nanoseconds of true time on average; 0 is never.
+pub type Every = u64;
+
+const MS: u64 = 1_000_000;
+const SEC: u64 = 1_000 * MS;
+
+/// Everything that is drawn from a seed before the world begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub nodes: u64,
+    /// Ranges of users' keys, beside the meta range.
+    pub ranges: u64,
+    /// Keys in all, and how many of each range are hot.
+    pub keys: u64,
+    pub hot: u64,
+    pub clients: u64,
+    /// Nanoseconds of true time before everything is healed.
+    pub faulty_for: u64,
+    /// Clients pause this long at most between two operations.
+    pub think: u64,
+    /// Clients wait this long for an answer.
+    pub patience: u64,
+    pub mix: Mix,
+    pub net: NetOptions,
+    pub disk: DiskOptions,
+    pub faults: FaultOptions,
+    /// Bytes of log after which it is cut.
+    pub log_bytes: u64,
+    /// How far from true time clocks may run, parts per million.
+    pub drift: u64,
+    pub leases: bool,
+}
+
+/// Weights of what clients ask for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Mix {
+    pub put: u64,
+    pub get: u64,
+    pub scan: u64,
+    pub old_read: u64,
+    pub delete: u64,
+    pub txn: u64,
+    pub read_txn: u64,
+    pub compact: u64,
+    pub wrong: u64,
+}
+
+/// The network's temper.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NetOptions {
+    /// Shortest and longest usual way, nanoseconds.
+    pub delay: (u64, u64),
+    /// Chances in a million.
+    pub drop: u64,
+    pub duplicate: u64,
+    /// Much later than the others.
+    pub straggle: u64,
+    /// Minutes later.
+    pub replay: u64,
+}
+
+/// The disk's temper.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskOptions {
+    /// Shortest and longest write with its sync.
+    pub write: (u64, u64),
+    /// Shortest and longest read.
+    pub read: (u64, u64),
+}
+
+/// How often each kind of fault strikes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct FaultOptions {
+    pub crash: Every,
+    pub crash_all: Every,
+    pub stop: Every,
+    pub pause: Every,
+    pub stale_now: Every,
+    pub cut: Every,
+    pub one_way: Every,
+    pub bridge: Every,
+    pub reset: Every,
+    pub stall: Every,
+    pub slow: Every,
+    pub full: Every,
+    pub write_fault: Every,
+    pub rate: Every,
+    pub transfer: Every,
+    pub filter: Every,
+}
+
+impl Options {
+    /// What this seed is made of.
+    pub fn draw(seed: u64) -> Options {
+        let mut rng = Rng::new(seed ^ 0x0b5e_55ed_5eed_0b5e);
+        let rng = &mut rng;
+        let calm = rng.chance(60_000);
+        let nodes = *rng.pick(&[1, 3, 3, 3, 3, 5, 5]);
+        let ranges = *rng.pick(&[1, 1, 2, 3, 4]);
+        let faults = if calm { FaultOptions::default() } else { FaultOptions::draw(rng) };
+        Options {
+            seed,
+            nodes,
+            ranges,
+            keys: ranges * *rng.pick(&[3, 10, 40]),
+            hot: rng.between(1, 4),
+            clients: *rng.pick(&[2, 4, 8, 16]),
+            faulty_for: rng.between(10, 40) * SEC,
+            think: *rng.pick(&[1, 5, 20, 100]) * MS,
+            patience: *rng.pick(&[300, 1_000, 3_000, 8_000]) * MS,
+            mix: Mix::draw(rng),
+            net: NetOptions::draw(rng, calm),
+            disk: DiskOptions::draw(rng),
+            faults,
+            log_bytes: *rng.pick(&[2_000, 20_000, 1 << 20]),
+            drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
+            leases: !rng.chance(100_000),
+        }
+    }
+
+    /// No faults at all, and little of anything: for histories that are searched.
+    pub fn small(seed: u64) -> Options {
+        let mut o = Options::draw(seed);
+        o.clients = 3;
+        o.keys = o.ranges * 3;
+        o.hot = 1;
+        o.think = 150 * MS;
+        o.faulty_for = 3 * SEC;
+        o.mix.old_read = 0;
+        o
+    }
+
+    /// Is this a run in which nothing breaks?
+    pub fn is_calm(&self) -> bool {
+        self.faults == FaultOptions::default()
+    }
+
+    /// The election timeout all nodes are started with.
+    pub fn election_timeout(&self) -> Tick {
+        base::limits::ELECTION_TIMEOUT
+    }
+}
+
+impl Mix {
+    fn draw(rng: &mut Rng) -> Mix {
+        let mut weight = |most: &[u64]| *rng.pick(most);
+        let usual = [1, 2, 5, 10];
+        let some = [0, 1, 2, 5];
+        Mix {
+            put: weight(&usual),
+            get: weight(&usual),
+            scan: weight(&some),
+            old_read: weight(&some),
+            delete: weight(&some),
+            txn: weight(&usual),
+            read_txn: weight(&some),
+            compact: weight(&[0, 0, 1]),
+            wrong: weight(&[0, 0, 1]),
+        }
+    }
+}
+
+impl NetOptions {
+    fn draw(rng: &mut Rng, calm: bool) -> NetOptions {
+        let slow = *rng.pick(&[100_000, 1 * MS, 5 * MS, 30 * MS]);
+        let mut chance = |most: &[u64]| if calm { 0 } else { *rng.pick(most) };
+        NetOptions {
+            delay: (50_000, 50_000 + slow),
+            drop: chance(&[0, 0, 1_000, 20_000, 100_000]),
+            duplicate: chance(&[0, 0, 10_000, 100_000]),
+            straggle: chance(&[0, 0, 5_000, 50_000]),
+            replay: chance(&[0, 0, 1_000]),
+        }
+    }
+}
+
+impl DiskOptions {
+    fn draw(rng: &mut Rng) -> DiskOptions {
+        let write = *rng.pick(&[100_000, 1 * MS, 10 * MS]);
+        let read = *rng.pick(&[10_000, 1 * MS, 20 * MS]);
+        DiskOptions { write: (30_000, 30_000 + write), read: (1_000, 1_000 + read) }
+    }
+}
+
+impl FaultOptions {
+    fn draw(rng: &mut Rng) -> FaultOptions {
+        // Each kind is on in about half of the seeds; one rate of trouble for all of them.
+        let every = *rng.pick(&[1, 2, 4]) * SEC;
+        let mut on = || if rng.chance(450_000) { every * rng.between(1, 4) } else { 0 };
+        FaultOptions {
+            crash: on(),
+            crash_all: on() * 4,
+            stop: on() * 2,
+            pause: on(),
+            stale_now: on(),
+            cut: on(),
+            one_way: on(),
+            bridge: on() * 2,
+            reset: on(),
+            stall: on(),
+            slow: on(),
+            full: on() * 2,
+            write_fault: on() * 2,
+            rate: on(),
+            transfer: on(),
+            filter: on(),
+        }
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let o = self;
+        write!(
+            f,
+            "seed {}: {} nodes, {} ranges, {} keys, {} clients, {} s of {}, drift {} ppm, leases {}",
+            o.seed,
+            o.nodes,
+            o.ranges,
+            o.keys,
+            o.clients,
+            o.faulty_for / SEC,
+            if o.is_calm() { "calm" } else { "trouble" },
+            o.drift,
+            if o.leases { "on" } else { "off" }
+        )
+    }
+}
