@@ -1,11 +1,25 @@
 //! # raft: one group agrees
 
+mod accept;
+mod check;
+mod commit;
 pub mod conf;
+mod election;
 pub mod entry;
+mod fortify;
 pub mod group;
+mod lead;
+mod log;
+mod member;
 pub mod message;
 pub mod output;
+mod progress;
+mod read;
+mod replicate;
+mod snapshot;
 pub mod supports;
+mod timer;
+mod transfer;
 pub mod types;
 
 pub use conf::{Change, Conf, ConfChange, ConfStep, Member};

@@ -1,6 +1,6 @@
 //! What a group wants done: plain data, in one reusable buffer.
 
-use crate::{Entry, HardState, Member, Message, Snapshot};
+use crate::{Entry, HardState, Member, Message};
 use base::{Index, Term};
 use std::fmt;
 
@@ -89,8 +89,6 @@ pub struct Output {
     pub became: Option<Became>,
     /// Members that need a snapshot; the node answers each with [`crate::Group::snapshot_sent`].
     pub snapshot_needed: Vec<Member>,
-    /// A snapshot was taken over as the new beginning of the log.
-    pub installed: Option<Snapshot>,
     /// Somebody who knows says that this replica was removed by the change at this index.
     pub removed: Option<Index>,
 }
@@ -110,7 +108,6 @@ impl Output {
             && self.reads_ready.is_empty()
             && self.became.is_none()
             && self.snapshot_needed.is_empty()
-            && self.installed.is_none()
             && self.removed.is_none()
     }
 
@@ -127,6 +124,6 @@ impl Output {
         self.reads_ready.clear();
         self.snapshot_needed.clear();
         (self.delete, self.hard, self.mark, self.commit) = (None, None, None, None);
-        (self.became, self.installed, self.removed) = (None, None, None);
+        (self.became, self.removed) = (None, None);
     }
 }

@@ -115,6 +115,8 @@ pub enum ConfRefused {
     NotLeader(NotLeader),
     /// An earlier change is not applied yet, or the new leader has not applied its own first entry.
     Pending,
+    /// Of the voters after the change, too few are up and have the log: add them as learners first.
+    NoQuorum,
     /// This leader would not be a voter afterwards: transfer first.
     LeaderLeaves,
     /// The change does not fit the present configuration.

@@ -1,0 +1,105 @@
+//! What only a leader has.
+
+use crate::progress::{Feed, Progress};
+use crate::{Member, PeerState, ReadRound};
+use base::{Index, ReplicaId, Tick};
+
+/// A read round that is not complete.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Round {
+    pub(crate) round: ReadRound,
+    /// What must be applied before the read; unknown until an entry of this term is committed.
+    pub(crate) index: Option<Index>,
+}
+
+/// A leader's view of the others, and its timers.
+#[derive(Clone, Debug)]
+pub(crate) struct Lead {
+    /// Every other member, sorted by replica id.
+    pub(crate) peers: Vec<Progress>,
+    /// Its own first entry.
+    pub(crate) term_start: Index,
+    /// Until this is applied no change of membership may be proposed.
+    pub(crate) pending_conf: Index,
+    /// Rounds under way, oldest first.
+    pub(crate) rounds: Vec<Round>,
+    /// To whom leadership is being handed, and when to give up.
+    pub(crate) transfer: Option<(ReplicaId, Tick)>,
+    /// When to say again what may have been lost; FAR when everybody has everything and is fortified.
+    pub(crate) beat: Tick,
+    /// When to step down unless the commit index moves; FAR when nothing is uncommitted.
+    pub(crate) stuck: Tick,
+    /// When to step down unless a quorum supports us; FAR while one does.
+    pub(crate) lost: Tick,
+}
+
+impl Lead {
+    pub(crate) fn new(term_start: Index) -> Lead {
+        Lead {
+            peers: Vec::new(),
+            term_start,
+            pending_conf: term_start,
+            rounds: Vec::new(),
+            transfer: None,
+            beat: Tick::FAR,
+            stuck: Tick::FAR,
+            lost: Tick::FAR,
+        }
+    }
+
+    /// Makes the peers those of `members` (without `own`), keeping what is known of those that stay. Returns those that
+    /// are gone.
+    pub(crate) fn set_members(&mut self, members: &[Member], own: ReplicaId, last: Index, now: Tick) -> Vec<Member> {
+        let gone = self.peers.iter().map(|p| p.member).filter(|m| !members.contains(m)).collect();
+        self.peers.retain(|p| members.contains(&p.member));
+        for m in members.iter().filter(|m| m.replica != own) {
+            if let Err(at) = self.peers.binary_search_by_key(&m.replica, |p| p.member.replica) {
+                self.peers.insert(at, Progress::new(*m, last, now));
+            }
+        }
+        self.peers.shrink_to_fit();
+        gone
+    }
+
+    /// A peer's place in the list.
+    pub(crate) fn position(&self, replica: ReplicaId) -> Option<usize> {
+        // three or five peers: a walk beats halving
+        self.peers.iter().position(|p| p.member.replica == replica)
+    }
+
+    pub(crate) fn peer(&self, replica: ReplicaId) -> Option<&Progress> {
+        self.position(replica).map(|at| &self.peers[at])
+    }
+
+    /// Up to where everybody who keeps up was sent the log.
+    pub(crate) fn sent_to_all(&self, last: Index) -> Index {
+        let keeping_up = self.peers.iter().filter(|p| p.feed == Feed::Replicate);
+        keeping_up.map(|p| p.next.prev()).min().unwrap_or(last)
+    }
+
+    /// Gives back what only a busy leader needs.
+    pub(crate) fn rest(&mut self) {
+        self.peers.iter_mut().for_each(Progress::rest);
+        if self.rounds.is_empty() && self.rounds.capacity() > 0 {
+            self.rounds = Vec::new();
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.peers.capacity() * size_of::<Progress>()
+            + self.peers.iter().map(Progress::heap_bytes).sum::<usize>()
+            + self.rounds.capacity() * size_of::<Round>()
+    }
+}
+
+impl Progress {
+    pub(crate) fn state(&self) -> PeerState {
+        PeerState {
+            member: self.member,
+            matched: self.matched,
+            snapshot: matches!(self.feed, Feed::Snapshot { .. }),
+            heard: self.heard,
+            fortified: self.fortified.map(|f| f.0),
+        }
+    }
+}

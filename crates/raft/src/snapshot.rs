@@ -1,0 +1,82 @@
+//! Snapshots: for a member that needs what our log no longer has. The node moves the bytes; the core says who needs
+//! one, and begins its log anew behind one.
+
+use crate::progress::Feed;
+use crate::{AppendAck, Ctx, Group, HardState, Message, Output, Role, Snapshot};
+use base::{Index, ReplicaId, marker};
+
+impl Group {
+    /// This peer cannot go on from our log.
+    pub(crate) fn need_snapshot(&mut self, at: usize, out: &mut Output) {
+        if let Some(lead) = &mut self.lead {
+            marker!("raft.snapshot.needed");
+            let peer = &mut lead.peers[at];
+            peer.await_snapshot();
+            out.snapshot_needed.push(peer.member);
+        }
+    }
+
+    /// The node sent a snapshot that ends at this index, or (`None`) could not. It answers each member of
+    /// [`Output::snapshot_needed`] with one call.
+    pub fn snapshot_sent(&mut self, ctx: &mut Ctx, to: ReplicaId, index: Option<Index>, out: &mut Output) {
+        let _ = out;
+        let Some(lead) = &mut self.lead else { return };
+        let Some(at) = lead.position(to) else { return };
+        let peer = &mut lead.peers[at];
+        if !matches!(peer.feed, Feed::Snapshot { .. }) {
+            return;
+        }
+        match index {
+            // the member's acknowledgement says that it took it over; without one we begin again
+            Some(_) => {
+                marker!("raft.snapshot.sent");
+                peer.feed = Feed::Snapshot { waited: Some(0) };
+            }
+            None => {
+                marker!("raft.snapshot.failed");
+                let next = peer.matched.next();
+                peer.probe(next);
+                // not at once again: the next beat tries
+                peer.feed = Feed::Probe { sent: true };
+            }
+        }
+        self.arm_beat(ctx);
+    }
+
+    /// The node has ingested a snapshot, durably. The log then begins after it: kept if it contains the snapshot's last
+    /// entry (what follows may have been acknowledged, and counted), begun anew if not. A snapshot behind what is
+    /// committed here changes nothing.
+    ///
+    /// The node then deletes the log up to the snapshot, and calls nothing for it; [`Output::delete`] names what else
+    /// must go.
+    pub fn install(&mut self, ctx: &mut Ctx, snapshot: Snapshot, out: &mut Output) {
+        let Snapshot { index, term, conf } = snapshot;
+        if index > self.log.commit {
+            marker!("raft.snapshot.installed");
+            assert!(self.role != Role::Leader, "a leader has everything that is committed");
+            if self.log.term(index, ctx.log) == Some(term) && !base::bug!("snapshot-drops-the-tail") {
+                marker!("raft.snapshot.tail_kept");
+                self.log.commit = index;
+                self.log.applied = index;
+                self.log.written = self.log.written.max(index);
+                self.truncate(index, term);
+                self.log.trim(index);
+            } else {
+                let first = index.next();
+                if self.log.last.0 >= first {
+                    out.delete = Some((first.min(out.delete.map_or(first, |d| d.0)), self.log.last.0));
+                }
+                out.append.clear();
+                self.log.reset((index, term));
+                if term > self.hard.term {
+                    self.set_hard(HardState { term, vote: None }, out);
+                }
+            }
+            self.conf_applied(ctx, index, conf, out);
+        }
+        if let Some(leader) = self.leader.filter(|l| l.replica != self.cfg.replica) {
+            let ack = AppendAck { term: self.hard.term, index: self.log.commit.min(self.log.written), fortified: None };
+            out.after_write.push((leader, Message::AppendAck(ack)));
+        }
+    }
+}
