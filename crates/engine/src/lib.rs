@@ -89,7 +89,8 @@ pub trait Read {
     fn try_get(&self, cf: Cf, key: &[u8]) -> Option<Result<Option<Bytes>>> {
         Some(self.get(cf, key))
     }
-    /// A cursor that never waits for a disk: where it would, it ends with a status of kind `Retry`.
+    /// A cursor that never waits for a disk: where it would, it ends with a status of kind `Retry`, for good: whoever has
+    /// fetched the blocks since takes a new cursor.
     fn try_cursor(&self, cf: Cf, lower: &[u8], upper: &[u8]) -> Result<Box<dyn Cursor + '_>> {
         self.cursor(cf, lower, upper)
     }

@@ -1,0 +1,239 @@
+use super::*;
+use base::Rng;
+use engine::conformance::{self, Lab};
+use engine::{is_no_space, keys};
+use tempfile::TempDir;
+
+fn small() -> Settings {
+    Settings { cache_bytes: 4 << 20, log_memtable_bytes: 1 << 20, data_memtable_bytes: 1 << 20, ..Settings::default() }
+}
+
+struct RocksLab {
+    dirs: Vec<TempDir>,
+}
+
+impl Lab for RocksLab {
+    type E = Rocks;
+    fn fresh(&mut self) -> Rocks {
+        let dir = TempDir::new().expect("a directory");
+        let rocks = Rocks::open(dir.path(), &small()).expect("opens");
+        self.dirs.push(dir);
+        rocks
+    }
+    fn reopen(&mut self, engine: Rocks) -> Rocks {
+        let dir = engine.inner.home.dir().to_path_buf();
+        drop(engine);
+        Rocks::open(&dir, &small()).expect("opens again")
+    }
+}
+
+#[test]
+fn rocks_conforms() {
+    conformance::run(&mut RocksLab { dirs: Vec::new() });
+}
+
+fn put(key: &str, value: &[u8]) -> Batch {
+    let mut b = Batch::new();
+    b.put(Cf::Data, key.as_bytes().to_vec(), value.to_vec());
+    b
+}
+
+fn error(dir: &Path) -> String {
+    Rocks::open(dir, &small()).expect_err("refused").to_string()
+}
+
+#[test]
+fn one_process_one_store() {
+    let dir = TempDir::new().unwrap();
+    let first = Rocks::open(dir.path(), &small()).unwrap();
+    assert!(error(dir.path()).contains("another process has this store open"));
+    let view = first.view();
+    drop(first);
+    assert!(error(dir.path()).contains("another process"), "a view keeps the store open");
+    drop(view);
+    Rocks::open(dir.path(), &small()).unwrap();
+}
+
+#[test]
+fn foreign_directories_are_refused() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("member")).unwrap();
+    let text = error(dir.path());
+    assert!(text.contains("not a Flotilla store") && text.contains("etcd"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was left in a foreign directory");
+    let dir = TempDir::new().unwrap();
+    drop(Rocks::open(dir.path(), &small()).unwrap());
+    let store = dir.path().join("STORE");
+    let label = std::fs::read_to_string(&store).unwrap();
+    std::fs::write(&store, label.replace("format 1", "format 2")).unwrap();
+    assert!(error(dir.path()).contains("newer than this program"));
+    std::fs::write(&store, "Flotilla").unwrap();
+    assert!(error(dir.path()).contains("STORE: not the label"));
+    std::fs::write(&store, label).unwrap();
+    Rocks::open(dir.path(), &small()).unwrap();
+}
+
+#[test]
+fn a_lost_database_is_not_an_empty_one() {
+    let dir = TempDir::new().unwrap();
+    drop(Rocks::open(dir.path(), &small()).unwrap());
+    std::fs::remove_dir_all(dir.path().join("db")).unwrap();
+    assert!(error(dir.path()).contains("CURRENT: missing"));
+}
+
+#[test]
+fn a_start_that_was_cut_off_begins_anew() {
+    let dir = TempDir::new().unwrap();
+    let rocks = Rocks::open(dir.path(), &small()).unwrap();
+    rocks.write(&put("a", b"1"), true).unwrap();
+    drop(rocks);
+    std::fs::write(dir.path().join("STORE"), "flotilla store, format 1, new\n").unwrap();
+    let rocks = Rocks::open(dir.path(), &small()).unwrap();
+    assert_eq!(rocks.get(Cf::Data, b"a").unwrap(), None, "nobody was ever told that it was open");
+}
+
+#[test]
+fn staging_is_emptied_at_start_and_by_drop() {
+    let dir = TempDir::new().unwrap();
+    let rocks = Rocks::open(dir.path(), &small()).unwrap();
+    let staging = dir.path().join("staging");
+    let count = || std::fs::read_dir(&staging).unwrap().count();
+    let mut stage = rocks.stage().unwrap();
+    stage.put(b"a", &[7; 1000]).unwrap();
+    stage.finish().unwrap();
+    assert_eq!(count(), 1);
+    drop(stage);
+    assert_eq!(count(), 0);
+    std::mem::forget(rocks.stage().unwrap());
+    std::fs::write(staging.join("left.sst"), "behind").unwrap();
+    drop(rocks);
+    // The forgotten stage keeps the store open in this process: look at a copy of the directory.
+    let copy = TempDir::new().unwrap();
+    copy_dir(dir.path(), copy.path());
+    Rocks::open(copy.path(), &small()).unwrap();
+    assert_eq!(std::fs::read_dir(copy.path().join("staging")).unwrap().count(), 0);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
+        if path.is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_dir(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// A snapshot of several parts over older data, views and an open cursor; then a compaction under a bound.
+#[test]
+fn large_ingestions_have_several_parts() {
+    let mut lab = RocksLab { dirs: Vec::new() };
+    let rocks = lab.fresh();
+    let mut rng = Rng::new(3);
+    let mut value = vec![0; 100_000];
+    value.iter_mut().for_each(|b| *b = rng.next_u64() as u8);
+    for i in (0..400).step_by(3) {
+        rocks.write(&put(&format!("k{i:03}"), b"old"), false).unwrap();
+    }
+    let before = rocks.view();
+    let mut stage = rocks.stage().unwrap();
+    for i in 0..400 {
+        stage.put(format!("k{i:03}").as_bytes(), &value).unwrap();
+    }
+    stage.finish().unwrap();
+    let parts = std::fs::read_dir(rocks.inner.home.staging().join("00000000")).unwrap().count();
+    assert!(parts >= 3, "{parts} parts");
+    let clear = [(Bytes::from_static(b"k"), Bytes::from_static(b"l"))];
+    rocks.ingest(stage, &clear, &put("k399", b"then")).unwrap();
+    assert_eq!(std::fs::read_dir(rocks.inner.home.staging()).unwrap().count(), 0);
+    assert_eq!(before.get(Cf::Data, b"k003").unwrap().as_deref(), Some(&b"old"[..]));
+    assert_eq!(before.get(Cf::Data, b"k004").unwrap(), None);
+    let rocks = {
+        drop(before);
+        lab.reopen(rocks)
+    };
+    assert_eq!(rocks.get(Cf::Data, b"k003").unwrap().as_deref(), Some(&value[..]));
+    assert_eq!(rocks.get(Cf::Data, b"k399").unwrap().as_deref(), Some(&b"then"[..]));
+    assert_eq!(rocks.verify().unwrap(), 400);
+}
+
+/// Records that a range delete covers must not count as the newer version for those that came after it.
+#[test]
+fn the_filter_is_not_fooled_by_cleared_versions() {
+    let mut lab = RocksLab { dirs: Vec::new() };
+    let rocks = lab.fresh();
+    let version = |rev| keys::version(&base::Key::user(b"a"), Revision(rev));
+    let mut b = Batch::new();
+    b.put(Cf::Data, version(9), &b"cleared"[..]);
+    rocks.write(&b, true).unwrap();
+    let (lower, upper) = keys::versions_of(&base::Key::user(b"a"));
+    let mut stage = rocks.stage().unwrap();
+    stage.put(&version(5), b"live").unwrap();
+    stage.finish().unwrap();
+    rocks.ingest(stage, &[(lower, upper)], &Batch::new()).unwrap();
+    rocks.set_filter_bound(Revision(20));
+    rocks.compact(&[0], &[0xff]).unwrap();
+    assert_eq!(rocks.get(Cf::Data, &version(9)).unwrap(), None);
+    assert_eq!(rocks.get(Cf::Data, &version(5)).unwrap().as_deref(), Some(&b"live"[..]));
+}
+
+#[test]
+fn try_reads_know_when_they_do_not_know() {
+    let mut lab = RocksLab { dirs: Vec::new() };
+    let rocks = lab.fresh();
+    for i in 0..2000 {
+        rocks.write(&put(&format!("k{i:04}"), &[i as u8; 100]), false).unwrap();
+    }
+    rocks.compact(&[0], &[0xff]).unwrap();
+    // A new process has an empty cache.
+    let rocks = lab.reopen(rocks);
+    let view = rocks.view();
+    assert!(rocks.try_get(Cf::Data, b"k1000").is_none() && view.try_get(Cf::Data, b"k1000").is_none());
+    let mut cursor = view.try_cursor(Cf::Data, b"k", b"l").unwrap();
+    cursor.seek(b"k1000");
+    assert!(cursor.item().is_none());
+    assert_eq!(cursor.status().unwrap_err().kind, Kind::Retry);
+    assert!(rocks.get(Cf::Data, b"k1000").unwrap().is_some(), "brings the block into the cache");
+    let value = view.try_get(Cf::Data, b"k1000").expect("known now").unwrap();
+    assert_eq!(value.as_deref(), Some(&[232u8; 100][..]));
+    let mut cursor = view.try_cursor(Cf::Data, b"k", b"l").unwrap();
+    cursor.seek(b"k1000");
+    assert_eq!(cursor.item().map(|(k, _)| k), Some(&b"k1000"[..]), "{:?}", cursor.status());
+    rocks.write(&put("k1000", b"memtable"), false).unwrap();
+    assert_eq!(rocks.try_get(Cf::Data, b"k1000").expect("known").unwrap().as_deref(), Some(&b"memtable"[..]));
+}
+
+#[test]
+fn a_reserve_refuses_before_the_disk_is_full() {
+    let dir = TempDir::new().unwrap();
+    let rocks = Rocks::open(dir.path(), &small()).unwrap();
+    rocks.write(&put("a", b"1"), true).unwrap();
+    let free = rocks.free_space();
+    drop(rocks);
+    // A reserve larger than what is left: the disk counts as full.
+    let settings = Settings { reserve: Some(free * 2), ..small() };
+    let rocks = Rocks::open(dir.path(), &settings).unwrap();
+    assert!(rocks.is_full());
+    let refused = rocks.write(&put("a", b"2"), true).unwrap_err();
+    assert!(is_no_space(&refused), "{refused}");
+    assert!(!rocks.has_failed(), "a refused write changed nothing");
+    assert_eq!(rocks.get(Cf::Data, b"a").unwrap().as_deref(), Some(&b"1"[..]), "reads go on");
+    let mut stage = rocks.stage().unwrap();
+    assert!(is_no_space(&stage.put(b"a", b"2").unwrap_err()));
+}
+
+#[test]
+fn stats_count() {
+    let mut lab = RocksLab { dirs: Vec::new() };
+    let rocks = lab.fresh();
+    let view = rocks.view();
+    rocks.write(&put("a", b"1"), true).unwrap();
+    rocks.write(&put("b", b"1"), false).unwrap();
+    let s = rocks.stats();
+    assert_eq!((s.writes, s.bytes, s.syncs, s.views, s.stalled), (2, 4, 1, 1, false), "{s:?}");
+    assert!(s.sync_micros > 0 && s.slowest_sync_micros > 0 && s.memtable_bytes > 0 && s.free > 0, "{s:?}");
+    drop(view);
+    assert_eq!((rocks.stats().views, rocks.stats().slowest_sync_micros), (0, 0));
+}

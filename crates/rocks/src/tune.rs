@@ -1,0 +1,140 @@
+//! Every option of RocksDB that we set, and why.
+
+use crate::filter::Factory;
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions, Options};
+
+/// The column family of `Cf::Log`.
+pub(crate) const LOG: &str = "log";
+/// The column family of `Cf::Data`.
+pub(crate) const DATA: &str = "data";
+
+/// What an operator may choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Bytes for blocks of files, their indexes and filters included.
+    pub cache_bytes: usize,
+    /// Bytes of one memtable of the log family; three may exist. Smaller on a small disk.
+    pub log_memtable_bytes: usize,
+    /// Bytes of one memtable of the data family; three may exist. Smaller on a small disk.
+    pub data_memtable_bytes: usize,
+    /// Files that RocksDB may keep open.
+    pub open_files: i32,
+    /// Threads for flushes and compactions.
+    pub jobs: i32,
+    /// Bytes of the file system below which every write is refused; clients' writes below twice of it. `None`: a
+    /// twentieth of the file system, at most 256 MiB.
+    pub reserve: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            cache_bytes: 128 << 20,
+            log_memtable_bytes: 64 << 20,
+            data_memtable_bytes: 32 << 20,
+            open_files: 500,
+            jobs: 2,
+            reserve: None,
+        }
+    }
+}
+
+/// Memory that all options share, and sizes that suit the disk.
+pub(crate) struct Tables {
+    cache: Cache,
+    log_memtable: usize,
+    data_memtable: usize,
+}
+
+impl Tables {
+    pub(crate) fn new(settings: &Settings, disk: u64) -> Tables {
+        let mut cache = LruCacheOptions::default();
+        cache.set_capacity(settings.cache_bytes);
+        // RocksDB allocates a WAL ahead, a little more than a memtable: on a small disk both must be small.
+        let most = usize::try_from(disk / 64).unwrap_or(usize::MAX).max(1 << 20);
+        Tables {
+            cache: Cache::new_lru_cache_opts(&cache),
+            log_memtable: settings.log_memtable_bytes.min(most),
+            data_memtable: settings.data_memtable_bytes.min(most),
+        }
+    }
+
+    /// What concerns both families: durability, files, threads.
+    pub(crate) fn database(&self, settings: &Settings, fresh: bool) -> Options {
+        let mut o = Options::default();
+        o.create_if_missing(fresh);
+        o.create_missing_column_families(fresh);
+        o.set_error_if_exists(fresh);
+        // A torn tail is what a crash leaves; anything else is an error. The default stops quietly at the first bad record.
+        o.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+        // The manifest knows which WALs were synced and how long they are: a missing or cut one is an error.
+        o.set_track_and_verify_wals_in_manifest(true);
+        o.set_paranoid_checks(true);
+        o.set_max_open_files(settings.open_files);
+        o.set_max_background_jobs(settings.jobs);
+        // Old WALs stay until both families are flushed: the slower family must not keep them for ever.
+        o.set_max_total_wal_size(2 * (self.log_memtable + self.data_memtable) as u64);
+        o.set_db_write_buffer_size(2 * (self.log_memtable + self.data_memtable));
+        // Flushes and compactions hand their pages to the disk bit by bit, so that they do not hold up our fsync.
+        o.set_bytes_per_sync(1 << 20);
+        o.set_avoid_unnecessary_blocking_io(true);
+        o.set_skip_stats_update_on_db_open(true);
+        o.set_manifest_preallocation_size(64 << 10);
+        o.set_log_level(LogLevel::Warn);
+        o.set_keep_log_file_num(4);
+        o.set_max_log_file_size(4 << 20);
+        o.set_stats_dump_period_sec(0);
+        o.set_stats_persist_period_sec(0);
+        o
+    }
+
+    /// Entries and hard states. Most entries are deleted again while they are in the memtable, so it is large, and a few
+    /// files in level 0 do no harm because nothing searches for keys that are not there: no bloom filter.
+    pub(crate) fn log(&self, _: &Settings) -> Options {
+        let mut o = Options::default();
+        o.set_write_buffer_size(self.log_memtable);
+        o.set_max_write_buffer_number(3);
+        o.set_level_zero_file_num_compaction_trigger(8);
+        o.set_compression_type(DBCompressionType::Lz4);
+        o.set_block_based_table_factory(&self.blocks(None));
+        o
+    }
+
+    /// All state. Point reads (applied positions, plain records, single versions) profit from the bloom filter; versions
+    /// of a key are found by a seek, which cannot use it.
+    pub(crate) fn data(&self, _: &Settings, filter: Factory) -> Options {
+        let mut o = self.staged();
+        o.set_write_buffer_size(self.data_memtable);
+        o.set_max_write_buffer_number(3);
+        o.set_compaction_filter_factory(filter);
+        // Superseded versions go also where nothing is written any more.
+        o.set_periodic_compaction_seconds(24 * 60 * 60);
+        o
+    }
+
+    /// Files of the data family that are written beside it.
+    pub(crate) fn staged(&self) -> Options {
+        let mut o = Options::default();
+        o.set_compression_type(DBCompressionType::Lz4);
+        o.set_level_compaction_dynamic_level_bytes(true);
+        o.set_block_based_table_factory(&self.blocks(Some(10.0)));
+        o
+    }
+
+    fn blocks(&self, bloom_bits: Option<f64>) -> BlockBasedOptions {
+        let mut b = BlockBasedOptions::default();
+        b.set_block_cache(&self.cache);
+        b.set_block_size(16 << 10);
+        // Footers and indexes are checksummed too.
+        b.set_format_version(6);
+        // Indexes and filters count against the cache, so that memory has one bound; those of level 0 stay.
+        b.set_cache_index_and_filter_blocks(true);
+        b.set_cache_index_and_filter_blocks_with_high_priority(true);
+        b.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        if let Some(bits) = bloom_bits {
+            b.set_bloom_filter(bits, false);
+            b.set_optimize_filters_for_memory(true);
+        }
+        b
+    }
+}

@@ -1,0 +1,246 @@
+//! A look at the write-ahead logs before RocksDB reads them: is what cannot be read a torn tail, or rot?
+//!
+//! A WAL is a row of blocks of 32 KiB, each filled with fragments of records:
+//!
+//! ```text
+//!   fragment    checksum 4 ∥ length 2 ∥ type 1 ∥ payload          numbers little-endian
+//!   type        1 a whole record, 2 its first, 3 a middle, 4 its last fragment; 5 to 8 with 4 more bytes of header
+//!   checksum    CRC-32C of type and payload, rotated and shifted by a constant
+//!   payload     sequence number 8 ∥ count 4 ∥ changes             of a record, once its fragments are joined
+//! ```
+//!
+//! RocksDB, told to tolerate a torn tail, takes a fragment that reaches beyond the end of the file for one and drops it
+//! with all that follows in that block. That is right after a crash. After a bit has flipped in a *length* it is not:
+//! synced records are behind it. So here the rest of the file is searched, and a sound fragment behind an unreadable
+//! one is an error. Only the last record of the newest WAL can still vanish without a word; that is noticed by the
+//! peers, who remember what was acknowledged (protocols §9).
+
+use crate::error::from_io;
+use base::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BLOCK: usize = 32 << 10;
+const HEADER: usize = 7;
+const LONG_HEADER: usize = 11;
+
+/// Refuses a store whose WALs have rotted, naming the file and the offset.
+pub fn check(db: &Path) -> Result<()> {
+    let mut behind: Option<(PathBuf, Scan)> = None;
+    for path in logs(db)? {
+        let bytes = fs::read(&path).map_err(|e| from_io("cannot read", &path, &e))?;
+        let scan = scan(&bytes);
+        let rotten = |why: &str| Err(Error::corrupt(format!("{}: {why} at offset {}", path.display(), scan.end)));
+        match scan.tail {
+            Tail::Clean | Tail::Torn => {}
+            Tail::Checksum => return rotten("checksum mismatch"),
+            Tail::Length => return rotten("a damaged record with sound ones behind it"),
+        }
+        // A torn log that is followed by another: a start dropped the tail and went on from the record before it, or
+        // the newer records rest on one that is gone.
+        if let (Some((older, old)), Some(first)) = (&behind, scan.first)
+            && old.tail == Tail::Torn
+            && old.next.is_some_and(|next| first > next)
+        {
+            let text = format!("{}: cut off at offset {}, but {} goes on", older.display(), old.end, path.display());
+            return Err(Error::corrupt(text));
+        }
+        if scan.first.is_some() || behind.is_none() {
+            behind = Some((path, scan));
+        }
+    }
+    Ok(())
+}
+
+/// The WALs, oldest first.
+fn logs(db: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(db).map_err(|e| from_io("cannot read", db, &e))? {
+        let path = entry.map_err(|e| from_io("cannot read", db, &e))?.path();
+        let number = path.file_stem().and_then(|s| s.to_str()?.parse::<u64>().ok());
+        if let (Some(number), Some("log")) = (number, path.extension().and_then(|x| x.to_str())) {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// What is behind the last sound fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tail {
+    /// Nothing.
+    Clean,
+    /// Something unreadable, and nothing sound behind it.
+    Torn,
+    /// A complete fragment that is not what was written.
+    Checksum,
+    /// Something unreadable, and sound fragments behind it.
+    Length,
+}
+
+/// What one WAL holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Scan {
+    /// Where the sound fragments end.
+    pub(crate) end: usize,
+    pub(crate) tail: Tail,
+    /// The sequence number of the first change.
+    pub(crate) first: Option<u64>,
+    /// The sequence number behind the last change.
+    pub(crate) next: Option<u64>,
+}
+
+enum Fragment<'a> {
+    Sound { kind: u8, payload: &'a [u8], end: usize },
+    Unreadable,
+    Mismatch,
+}
+
+pub(crate) fn scan(bytes: &[u8]) -> Scan {
+    let mut found = Scan { end: 0, tail: Tail::Clean, first: None, next: None };
+    let mut record: Vec<u8> = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let left = BLOCK - at % BLOCK;
+        if left < HEADER {
+            at += left;
+            continue;
+        }
+        match fragment(bytes, at) {
+            Fragment::Sound { kind, payload, end } => {
+                if matches!(kind, 1 | 2 | 5 | 6) {
+                    record.clear();
+                }
+                record.extend_from_slice(&payload[..payload.len().min(12usize.saturating_sub(record.len()))]);
+                if matches!(kind, 1 | 4 | 5 | 8)
+                    && let Some((first, next)) = sequence(&record)
+                {
+                    found.first.get_or_insert(first);
+                    found.next = Some(next);
+                }
+                at = end;
+                found.end = at;
+            }
+            Fragment::Mismatch => {
+                found.tail = Tail::Checksum;
+                return found;
+            }
+            Fragment::Unreadable => {
+                found.tail = if any_behind(bytes, at) { Tail::Length } else { Tail::Torn };
+                return found;
+            }
+        }
+    }
+    found
+}
+
+fn sequence(record: &[u8]) -> Option<(u64, u64)> {
+    let first = u64::from_le_bytes(record.get(..8)?.try_into().ok()?);
+    let count = u32::from_le_bytes(record.get(8..12)?.try_into().ok()?);
+    Some((first, first.saturating_add(u64::from(count))))
+}
+
+fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
+    let Some(header) = bytes.get(at..at + HEADER) else { return Fragment::Unreadable };
+    let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
+    let kind = header[6];
+    let header_length = if (5..=8).contains(&kind) { LONG_HEADER } else { HEADER };
+    let end = at + header_length + length;
+    if end > bytes.len() || end > at - at % BLOCK + BLOCK || (kind == 0 && length == 0) {
+        return Fragment::Unreadable;
+    }
+    let stored = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+    let crc = crc32c::crc32c(&bytes[at + 6..end]);
+    if stored != crc.rotate_right(15).wrapping_add(0xa282_ead8) {
+        return Fragment::Mismatch;
+    }
+    Fragment::Sound { kind, payload: &bytes[at + header_length..end], end }
+}
+
+/// Is there a sound fragment anywhere behind this place: at any offset of the same block, or at the start of a later one?
+fn any_behind(bytes: &[u8], at: usize) -> bool {
+    let next = at - at % BLOCK + BLOCK;
+    let sound = |p: usize| {
+        // Zeros sum up to nothing that could be told from chance; a real fragment has a type.
+        bytes.get(p + 6).is_some_and(|kind| (1..=4).contains(kind))
+            && matches!(fragment(bytes, p), Fragment::Sound { .. })
+    };
+    (at + 1..next.min(bytes.len())).any(sound) || (next..bytes.len()).step_by(BLOCK).any(sound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+        let mut body = vec![kind];
+        body.extend_from_slice(payload);
+        let crc = crc32c::crc32c(&body).rotate_right(15).wrapping_add(0xa282_ead8);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&(payload.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(&body);
+    }
+
+    fn record(first: u64, count: u32, filler: usize) -> Vec<u8> {
+        let mut payload = first.to_le_bytes().to_vec();
+        payload.extend_from_slice(&count.to_le_bytes());
+        payload.extend(std::iter::repeat_n(b'x', filler));
+        payload
+    }
+
+    fn three() -> (Vec<u8>, [usize; 3]) {
+        let (mut bytes, mut starts) = (Vec::new(), [0; 3]);
+        for (i, start) in starts.iter_mut().enumerate() {
+            *start = bytes.len();
+            push(&mut bytes, 1, &record(10 + 2 * i as u64, 2, 20));
+        }
+        (bytes, starts)
+    }
+
+    #[test]
+    fn sound_logs_are_read_to_the_end() {
+        let (bytes, _) = three();
+        let whole = Scan { end: bytes.len(), tail: Tail::Clean, first: Some(10), next: Some(16) };
+        assert_eq!(scan(&bytes), whole);
+        assert_eq!(scan(&[]).tail, Tail::Clean);
+    }
+
+    #[test]
+    fn a_torn_tail_is_torn() {
+        let (bytes, starts) = three();
+        for cut in starts[2] + 1..bytes.len() {
+            let found = scan(&bytes[..cut]);
+            assert_eq!((found.tail, found.end, found.next), (Tail::Torn, starts[2], Some(14)), "cut at {cut}");
+        }
+        let mut zeros = bytes.clone();
+        zeros.extend([0; 100]);
+        assert_eq!(scan(&zeros).tail, Tail::Torn, "room that was allocated ahead");
+    }
+
+    #[test]
+    fn every_flipped_bit_before_the_last_record_is_found() {
+        let (bytes, starts) = three();
+        for bit in 0..starts[2] * 8 {
+            let mut rotten = bytes.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(scan(&rotten).tail, Tail::Checksum | Tail::Length), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn records_cross_blocks_and_rot_is_found_in_later_blocks() {
+        let mut bytes = Vec::new();
+        push(&mut bytes, 1, &record(5, 1, BLOCK - 2 * HEADER - 12 - 4));
+        // Four bytes of payload fit; the record goes on in the next block.
+        let whole = record(6, 3, 100);
+        push(&mut bytes, 2, &whole[..4]);
+        assert_eq!(bytes.len(), BLOCK);
+        push(&mut bytes, 4, &whole[4..]);
+        assert_eq!(scan(&bytes), Scan { end: bytes.len(), tail: Tail::Clean, first: Some(5), next: Some(9) });
+        let mut rotten = bytes.clone();
+        rotten[5] = 0xff;
+        assert_eq!(scan(&rotten).tail, Tail::Length, "the next block begins with a sound fragment");
+        assert_eq!(scan(&bytes[..BLOCK + 3]).tail, Tail::Torn);
+    }
+}

@@ -1,0 +1,85 @@
+//! Writing: one batch, one WAL record, at most one fsync; and no second try after a failure.
+
+use crate::{Inner, stats};
+use base::{Error, Kind, Result};
+use engine::{Batch, Cf, Op};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, properties as property};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What a record of a WriteBatch costs beside key and value, at most: tag, family, two lengths.
+const RECORD_OVERHEAD: usize = 12;
+
+pub(crate) fn write(inner: &Inner, batch: &Batch, sync: bool) -> Result<()> {
+    check_sound(inner)?;
+    if batch.is_empty() {
+        return if sync { sync_log(inner) } else { Ok(()) };
+    }
+    inner.room.take(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD)?;
+    let started = Instant::now();
+    let options = if sync { &inner.synced } else { &inner.unsynced };
+    let result = inner.db().write_opt(to_rocks(inner, batch), options);
+    latch(inner, "cannot write to", result)?;
+    inner.counters.wrote(batch.bytes(), sync.then(|| started.elapsed()));
+    Ok(())
+}
+
+/// Makes everything written so far durable.
+pub(crate) fn sync_log(inner: &Inner) -> Result<()> {
+    check_sound(inner)?;
+    let started = Instant::now();
+    latch(inner, "cannot sync", inner.db().flush_wal(true))?;
+    inner.counters.wrote(0, Some(started.elapsed()));
+    Ok(())
+}
+
+pub(crate) fn check_sound(inner: &Inner) -> Result<()> {
+    if inner.failed.load(Ordering::Acquire) {
+        let text = format!("{}: a write failed earlier; the store must be opened anew", inner.home.dir().display());
+        return Err(Error::new(Kind::Disk, text));
+    }
+    Ok(())
+}
+
+/// After a failed write nobody knows what the files hold, and a second fsync may report success for pages that the
+/// kernel has dropped. So the first failure is the last write.
+pub(crate) fn latch<T>(inner: &Inner, what: &str, result: std::result::Result<T, rocksdb::Error>) -> Result<T> {
+    result.map_err(|e| {
+        inner.failed.store(true, Ordering::Release);
+        inner.explain(what, &e)
+    })
+}
+
+fn to_rocks(inner: &Inner, batch: &Batch) -> WriteBatch {
+    let mut to = WriteBatch::with_capacity_bytes(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD + 12);
+    for op in batch.ops() {
+        match op {
+            Op::Put(cf, key, value) => to.put_cf(inner.family(*cf), key, value),
+            Op::Delete(cf, key) => to.delete_cf(inner.family(*cf), key),
+            // RocksDB refuses the whole batch for an inverted span.
+            Op::DeleteRange(cf, start, end) if start < end => to.delete_range_cf(inner.family(*cf), start, end),
+            Op::DeleteRange(..) => {}
+        }
+    }
+    to
+}
+
+/// Rewrites these keys down to the last level, so that the filter sees them all.
+pub(crate) fn compact(inner: &Inner, start: &[u8], end: &[u8]) -> Result<()> {
+    check_sound(inner)?;
+    if start >= end {
+        return Ok(());
+    }
+    let errors = || stats::number(inner, Cf::Data, property::BACKGROUND_ERRORS);
+    let before = errors();
+    let mut options = CompactOptions::default();
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    // Others may compact at the same time, and writers are not held up.
+    options.set_exclusive_manual_compaction(false);
+    inner.db().compact_range_cf_opt(inner.family(Cf::Data), Some(start), Some(end), &options);
+    if errors() != before {
+        let text = format!("{}: a compaction failed; see db/LOG", inner.home.dir().display());
+        return Err(Error::new(Kind::Disk, text));
+    }
+    Ok(())
+}
