@@ -33,7 +33,7 @@ pub mod stage;
 pub mod tick;
 
 pub use descriptor::{Descriptor, Place};
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Kind, Refusal, Result};
 pub use ids::{BootId, CallId, ClusterId, Epoch, Incarnation, Index, RangeId, ReplicaId, StoreId, Term};
 pub use key::{Key, Span};
 pub use revision::{Issued, Revision};

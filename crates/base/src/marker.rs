@@ -32,5 +32,7 @@ macro_rules! marker {
 #[cfg(not(feature = "sim"))]
 #[macro_export]
 macro_rules! marker {
-    ($name:literal) => {};
+    ($name:literal) => {
+        ()
+    };
 }

@@ -1,1 +1,56 @@
-//! placeholder
+//! # node: one step, one batch, one fsync, one frame per peer
+//!
+//! Floor 4. A [`Node`] is everything one process decides: all replicas on its store, store liveness, the fetches to
+//! the sequencer, the calls of its clients, snapshots under way. It is one pure function with a memory:
+//!
+//! ```text
+//! step(inputs, now) → effects
+//! ```
+//!
+//! Inputs are frames of peers, calls of clients, completions of the disk, the reader pool and the lease gate. Effects
+//! are plain data: frames that may leave now, one write task that carries what must wait for the disk, replies,
+//! answers that rest on a lease (the shell reads its clock and opens them), reads for the pool. Nothing in here knows
+//! a thread, a clock or a socket; `server` carries effects out in the real world and `sim` in a seeded one.
+//!
+//! The order inside a step is the order of the house: take everything in (numbers, acks, beats); let time pass; turn
+//! numbered commands into one entry per range; evaluate what waits; fetch numbers for it; settle reads; apply what is
+//! committed; then speak once.
+//!
+//! | file | what |
+//! |---|---|
+//! | `node` | the step itself, deadlines, bounds, the orderly end |
+//! | `take` | each input |
+//! | `calls` | clients' calls that need another node, several ranges, or patience |
+//! | `numbers` | fetching revisions in order |
+//! | `liveness` | support between stores |
+//! | `snapshots` | state for who is too far behind |
+//! | `frame`, `wire` | the bytes between nodes |
+//! | `emit` | frames and the write task |
+//! | `boot` | founding a store, reading it back |
+//!
+//! ## What we left out
+//!
+//! Several step threads (one is enough until a core is full; the work is already cut by range), splits and moves,
+//! feeds, leases, and closed revisions over idle ranges.
+
+#![forbid(unsafe_code)]
+
+pub mod boot;
+mod calls;
+pub mod effects;
+mod emit;
+pub mod frame;
+pub mod liveness;
+mod node;
+mod numbers;
+mod snapshots;
+mod say;
+pub mod status;
+mod take;
+mod wire;
+
+pub use boot::{Founding, Identity};
+pub use effects::{ClientAsk, Effects, Input, Outgoing, SnapshotWork, WriteTask};
+pub use frame::Lane;
+pub use node::{Config, Node};
+pub use status::{RangeStatus, Status};

@@ -1,1 +1,46 @@
-//! placeholder
+//! # range: one replicated range
+//!
+//! Floor 3. A [`Replica`] is one range's copy on one store: a consensus half (the Raft core's `Group`), a state half
+//! (position, live keys, what is readable), and while it leads, what leading takes (queue, overlay, waiting reads).
+//! One file per verb:
+//!
+//! | file | verb |
+//! |---|---|
+//! | `evaluate` | ④ evaluate, ⑤ number, ⑥ append: from the queue into one entry per step |
+//! | `complete` | ⑩ commit → ⑪ the reply leaves; reads and unchanging commands settle |
+//! | `apply` | ⑫ committed effects into the batch; what a durable batch means; cutting the log |
+//! | `read` | a frozen view, a captured overlay, a lease or a quorum round |
+//! | `meta` | range 1: the sequencer and compaction |
+//! | `snapshot` | a replica that is too far behind |
+//!
+//! *Evaluate first, replicate effects.* The leader works out what a command changes, over the engine plus everything
+//! evaluated before it, and replicates that. Followers only write. So a hot key pipelines without latches, the answer
+//! is known before the proposal, and the reply leaves at commit.
+//!
+//! A replica never talks to anybody. Every call gets a [`Turn`]: what time it is said to be, the engine to read, what
+//! other stores support; and puts everything it wants into the turn's [`Sink`]: letters that may leave now, letters
+//! that wait for the disk, the batch, replies, and answers that rest on a lease, which only the shell may open.
+//!
+//! ## What we left out
+//!
+//! Locks and transactions over ranges, leases, feeds, splits, merges and changes of membership: each will be a file
+//! beside these. A large delete is evaluated inline, on the step thread.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+pub mod ask;
+mod complete;
+pub mod entry;
+mod evaluate;
+mod lead;
+mod meta;
+mod read;
+mod replica;
+pub mod sink;
+pub mod snapshot;
+pub mod state;
+
+pub use ask::{Answer, Command, Origin, Outcome, Proof, ReadAsk, ReadTask, Spec};
+pub use replica::{Replica, member, place};
+pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Sink, Turn};

@@ -1,0 +1,498 @@
+//! Calls of this node's clients that are not simply handled by a local leader: on their way to another node, read in
+//! parts over several ranges, or waiting for a leader to be known.
+
+use crate::effects::{ClientAsk, Effects};
+use crate::frame::{Ask, Part};
+use crate::node::{Node, Work, turn};
+use crate::numbers::Wait;
+use crate::take::read_ask;
+use base::{CallId, Error, Index, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
+use engine::Engine;
+use mvcc::{RangeReq, Reply, Request};
+use range::{Answer, Asked, Command, Origin, Outcome, ReadAsk, Spec, Turn};
+use router::Plan;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How long to wait before asking again when nobody was known to ask.
+const PAUSE: Tick = Tick::ms(10);
+
+/// How far a call has come.
+#[derive(Debug)]
+enum State {
+    /// Tried again at this tick.
+    Parked(Tick),
+    /// Handed to that node whole; a write handed out may have happened.
+    Away(StoreId),
+    /// Wants X.
+    Asking,
+    /// Read in parts at one revision.
+    Parts { x: Revision, compacted: Revision, parts: Vec<PartState> },
+}
+
+#[derive(Debug)]
+struct PartState {
+    range: RangeId,
+    spec: Spec,
+    /// Asked for at that node, or here.
+    asked: Option<StoreId>,
+    retry_at: Tick,
+    /// A hash is summed over the local replica once it has applied this.
+    settled: Option<Index>,
+    done: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Call {
+    ask: ClientAsk,
+    deadline: Tick,
+    state: State,
+}
+
+/// All of them.
+#[derive(Default, Debug)]
+pub(crate) struct Calls {
+    open: BTreeMap<CallId, Call>,
+    /// Parts sent to other nodes travel under ids of their own.
+    hops: BTreeMap<CallId, (CallId, u32)>,
+    next_hop: u64,
+    /// Ended by a part that failed.
+    failed: Vec<(CallId, Error)>,
+}
+
+/// Ids of hops never meet ids of clients' calls.
+const HOPS: u64 = 1 << 62;
+
+impl Calls {
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// When something here must be tried again.
+    pub fn next_wake(&self) -> Tick {
+        let wake = |c: &Call| match &c.state {
+            State::Parked(t) => (*t).min(c.deadline),
+            State::Away(_) | State::Asking => c.deadline,
+            State::Parts { parts, .. } => {
+                let open = parts.iter().filter(|p| p.done.is_none() && p.asked.is_none());
+                open.map(|p| p.retry_at).min().unwrap_or(Tick::FAR).min(c.deadline)
+            }
+        };
+        self.open.values().map(wake).min().unwrap_or(Tick::FAR)
+    }
+
+    /// A node went away with calls handed to it.
+    pub fn hop_lost(&mut self, peer: StoreId) -> Vec<(CallId, Result<Outcome>)> {
+        let mut lost = Vec::new();
+        for (id, call) in &mut self.open {
+            match &mut call.state {
+                State::Away(s) if *s == peer => {
+                    if can_write(&call.ask) {
+                        lost.push(*id);
+                    } else {
+                        call.state = State::Parked(Tick::ZERO);
+                    }
+                }
+                State::Parts { parts, .. } => {
+                    for p in parts.iter_mut().filter(|p| p.asked == Some(peer)) {
+                        p.asked = None;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let text = "the connection to the range's leader was lost while the write was on its way";
+        lost.into_iter()
+            .map(|id| {
+                self.open.remove(&id);
+                (id, Err(Error::new(Kind::Unknown, text)))
+            })
+            .collect()
+    }
+}
+
+fn can_write(ask: &ClientAsk) -> bool {
+    match ask {
+        ClientAsk::Kv(r) => r.can_write(),
+        ClientAsk::Compact(_) => true,
+        ClientAsk::Hash(_) => false,
+    }
+}
+
+impl<E: Engine> Node<E> {
+    /// ③ submit: the one door into a node.
+    pub(crate) fn take_call(&mut self, id: CallId, ask: ClientAsk, deadline: Tick, now: Tick) {
+        self.calls.open.insert(id, Call { ask, deadline, state: State::Parked(now) });
+    }
+
+    /// Calls that wait are tried: handled here, handed over, or parked again.
+    pub(crate) fn retry_calls(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+        let due = |c: &Call| match &c.state {
+            State::Parked(t) => now >= *t || now >= c.deadline,
+            State::Away(_) | State::Asking => now >= c.deadline,
+            State::Parts { .. } => true,
+        };
+        let ids: Vec<CallId> = self.calls.open.iter().filter(|(_, c)| due(c)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(call) = self.calls.open.get_mut(&id) else { continue };
+            if now >= call.deadline {
+                marker!("call.deadline passed");
+                let away = matches!(call.state, State::Away(_)) && can_write(&call.ask);
+                let kind = if away { Kind::Unknown } else { Kind::Refused(Refusal::Timeout) };
+                effects.replies.push((id, Err(Error::new(kind, "the call's time is over"))));
+                self.calls.open.remove(&id);
+                continue;
+            }
+            match call.state {
+                State::Parts { .. } => self.go_on_with_parts(id, now, work, effects),
+                State::Parked(_) => self.route(id, now, work, effects),
+                State::Away(_) | State::Asking => {}
+            }
+        }
+    }
+
+    /// ② plan: which range, and which node.
+    fn route(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+        let Some(call) = self.calls.open.get_mut(&id) else { return };
+        let range = match &call.ask {
+            ClientAsk::Compact(_) => RangeId::META,
+            ClientAsk::Hash(_) => {
+                call.state = State::Asking;
+                self.fetches.want_x(Wait::Call(id));
+                return;
+            }
+            ClientAsk::Kv(request) => match self.directory.plan(request) {
+                Ok(Plan::One(range)) => range,
+                Ok(Plan::Scan(_)) => {
+                    call.state = State::Asking;
+                    self.fetches.want_x(Wait::Call(id));
+                    return;
+                }
+                Err(e) => {
+                    effects.replies.push((id, Err(e)));
+                    self.calls.open.remove(&id);
+                    return;
+                }
+            },
+        };
+        if self.replicas.get(&range).is_some_and(|r| r.leads().is_some()) {
+            self.handle_here(id, range, now, work);
+        } else {
+            self.hand_over(id, range, now);
+        }
+    }
+
+    /// The leader of the range is here.
+    fn handle_here(&mut self, id: CallId, range: RangeId, now: Tick, work: &mut Work<E::View>) {
+        let Some(call) = self.calls.open.remove(&id) else { return };
+        let Some(replica) = self.replicas.get_mut(&range) else { return };
+        self.dirty.insert(range);
+        let origin = Origin::Local(id);
+        match call.ask {
+            ClientAsk::Kv(request) if request.can_write() => {
+                let command = Command { origin, request, deadline: call.deadline, arrived: now };
+                replica.submit(&mut work.sink, command);
+            }
+            ClientAsk::Kv(request) => {
+                self.fetches.want_x(Wait::Read(range, read_ask(origin, &request, call.deadline)));
+            }
+            ClientAsk::Compact(revision) => {
+                let failed = replica.compact(&mut turn!(self, work, now), origin, revision).err();
+                if let Some(e) = failed {
+                    work.sink.replies.push((origin, Err(e)));
+                }
+            }
+            ClientAsk::Hash(_) => {}
+        }
+    }
+
+    /// The leader is on another node, if it is known.
+    fn hand_over(&mut self, id: CallId, range: RangeId, now: Tick) {
+        let own = self.identity.store;
+        let to = self.someone_for(range, now);
+        let Some(call) = self.calls.open.get_mut(&id) else { return };
+        let Some(to) = to.filter(|s| *s != own) else {
+            marker!("call.no leader known");
+            call.state = State::Parked(now + PAUSE);
+            return;
+        };
+        let ask = match &call.ask {
+            ClientAsk::Kv(request) => Ask::Kv(range, request.clone()),
+            ClientAsk::Compact(r) => Ask::Compact(*r),
+            ClientAsk::Hash(_) => return,
+        };
+        marker!("call.one hop");
+        call.state = State::Away(to);
+        let ms = call.deadline.since(now) / 1_000_000;
+        self.outbox.now(to, &Part::Call(id, ms, ask));
+    }
+
+    /// The range's leader if known; else, for a range with no replica here, one that has a replica and can tell.
+    fn someone_for(&self, range: RangeId, now: Tick) -> Option<StoreId> {
+        if let Some(s) = self.directory.leader(range) {
+            return Some(s).filter(|s| self.liveness.is_heard(*s, now));
+        }
+        if self.replicas.contains_key(&range) {
+            return None;
+        }
+        let d = self.directory.get(range)?;
+        d.replicas.iter().map(|p| p.store).find(|s| self.liveness.is_heard(*s, now))
+    }
+
+    /// An answer, or "ask elsewhere", from a node that a call or a part was handed to.
+    pub(crate) fn hop_answered(&mut self, from: StoreId, id: CallId, result: Result<Outcome>, effects: &mut Effects<E>) {
+        if let Err(Error { kind: Kind::Elsewhere { range, leader }, .. }) = &result {
+            let leader = leader.filter(|l| *l != from);
+            if self.directory.leader(*range) == Some(from) || leader.is_some() {
+                self.directory.learn(*range, leader);
+            }
+        }
+        if let Some((call, part)) = self.calls.hops.remove(&id) {
+            return self.part_answered(call, part, result);
+        }
+        let Some(call) = self.calls.open.get_mut(&id) else { return };
+        if !matches!(call.state, State::Away(s) if s == from) {
+            return;
+        }
+        match result {
+            Err(e) if e.is_safe_to_retry() => {
+                marker!("call.asked the wrong node");
+                call.state = State::Parked(Tick::ZERO);
+            }
+            result => {
+                if let Ok(o) = &result {
+                    self.shown.raise(base::Issued::witnessed(o.revision));
+                }
+                self.calls.open.remove(&id);
+                effects.replies.push((id, result));
+            }
+        }
+    }
+
+    /// X is known: the parts can be read, all at it.
+    pub(crate) fn begin_parts(&mut self, id: CallId, x: Revision, now: Tick) {
+        let compacted = self.bounds.compacted;
+        let Some(call) = self.calls.open.get_mut(&id) else { return };
+        let part = |range, spec| PartState { range, spec, asked: None, retry_at: now, settled: None, done: None };
+        let parts = match &call.ask {
+            ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
+                (Request::Range(r), Ok(Plan::Scan(routes))) => routes
+                    .into_iter()
+                    .map(|route| part(route.range, Spec::Scan(RangeReq { span: route.span, ..r.clone() })))
+                    .collect(),
+                _ => {
+                    call.state = State::Parked(now);
+                    return;
+                }
+            },
+            ClientAsk::Hash(_) => {
+                let users = self.directory.overlapping(&Span::users());
+                users.into_iter().map(|route| part(route.range, Spec::Settle { span: route.span })).collect()
+            }
+            ClientAsk::Compact(_) => Vec::new(),
+        };
+        call.state = State::Parts { x, compacted, parts };
+    }
+
+    /// Asks for the parts that nobody was asked for yet; ends the call when all are there.
+    fn go_on_with_parts(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+        let Some(mut call) = self.calls.open.remove(&id) else { return };
+        let State::Parts { x, compacted, parts } = &mut call.state else { return };
+        let (x, compacted) = (*x, *compacted);
+        for (i, p) in parts.iter_mut().enumerate() {
+            if p.done.is_some() || p.asked.is_some() || now < p.retry_at {
+                continue;
+            }
+            p.retry_at = now + PAUSE;
+            if let Some(index) = p.settled {
+                self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), effects);
+                continue;
+            }
+            self.ask_part((id, i as u32), p, (x, compacted, call.deadline), now, work);
+        }
+        if parts.iter().all(|p| p.done.is_some()) {
+            marker!("call.all parts are there");
+            let done = parts.iter_mut().filter_map(|p| p.done.take()).collect();
+            effects.replies.push((id, combine(&call.ask, done, x)));
+            return;
+        }
+        self.calls.open.insert(id, call);
+    }
+
+    fn ask_part(
+        &mut self,
+        (id, i): (CallId, u32),
+        p: &mut PartState,
+        (x, compacted, deadline): (Revision, Revision, Tick),
+        now: Tick,
+        work: &mut Work<E::View>,
+    ) {
+        let own = self.identity.store;
+        if let Some(replica) = self.replicas.get_mut(&p.range).filter(|r| r.leads().is_some()) {
+            let origin = Origin::Part(id, i);
+            let fetches = self.fetches.sent();
+            p.asked = Some(own);
+            self.dirty.insert(p.range);
+            replica.admit(&mut work.sink, ReadAsk { origin, spec: p.spec.clone(), x, compacted, fetches, deadline });
+        } else if let Some(to) = self.someone_for(p.range, now).filter(|s| *s != own) {
+            let hop = CallId(HOPS + self.calls.next_hop);
+            self.calls.next_hop += 1;
+            self.calls.hops.insert(hop, (id, i));
+            p.asked = Some(to);
+            let ms = deadline.since(now) / 1_000_000;
+            self.outbox.now(to, &Part::Call(hop, ms, Ask::At(p.range, p.spec.clone(), x, compacted)));
+        }
+    }
+
+    /// The local replica holds everything up to X once it has applied `index`: then it is hashed as it stands here.
+    fn hash_here(
+        &mut self,
+        origin: Origin,
+        p: &mut PartState,
+        (index, x, compacted): (Index, Revision, Revision),
+        effects: &mut Effects<E>,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&p.range).filter(|r| r.readable() >= index) else { return };
+        marker!("hash.local replica is there");
+        p.asked = Some(self.identity.store);
+        let ask = ReadAsk { origin, spec: p.spec.clone(), x, compacted, fetches: 0, deadline: Tick::FAR };
+        let task = replica.read_as_it_stands(&self.engine, ask);
+        self.bounds.pins.push_back(task.pin.clone());
+        effects.reads.push(task);
+    }
+
+    /// One part of a call is there, or must be asked for again.
+    pub(crate) fn part_answered(&mut self, id: CallId, i: u32, result: Result<Outcome>) {
+        let (has_replica, bound) = (&self.replicas, self.bounds.floor());
+        let Some(call) = self.calls.open.get_mut(&id) else { return };
+        let hash_at = match &call.ask {
+            ClientAsk::Hash(at) => Some(*at),
+            _ => None,
+        };
+        let State::Parts { x, parts, compacted } = &mut call.state else { return };
+        let Some(p) = parts.get_mut(i as usize) else { return };
+        p.asked = None;
+        match result {
+            Ok(Outcome { answer: Answer::Settled { index }, .. }) => {
+                let at = hash_at.filter(|r| *r != Revision::ZERO).unwrap_or(*x);
+                let Spec::Settle { span } = &p.spec else { return };
+                p.spec = Spec::Hash { span: span.clone(), at };
+                p.retry_at = Tick::ZERO;
+                let refusal = if at > *x {
+                    Some(Refusal::FutureRevision)
+                } else if at < *compacted || at < bound {
+                    Some(Refusal::Compacted)
+                } else {
+                    None
+                };
+                if let Some(r) = refusal {
+                    self.calls.failed.push((id, Error::refused(r)));
+                } else if has_replica.contains_key(&p.range) {
+                    p.settled = Some(index);
+                }
+            }
+            Ok(outcome) => p.done = Some(outcome.answer),
+            Err(e) if e.is_safe_to_retry() => marker!("call.part asked again"),
+            Err(e) => self.calls.failed.push((id, e)),
+        }
+    }
+
+    /// What a replica put out for whoever asked.
+    pub(crate) fn answer(&mut self, origin: Origin, result: Result<Outcome>, work: &mut Work<E::View>) {
+        match origin {
+            Origin::Part(id, i) => self.part_answered(id, i, result),
+            Origin::Local(_) | Origin::Remote(..) => work.sink.replies.push((origin, result)),
+        }
+    }
+
+    /// Replies and reroutings of this step go where they belong.
+    pub(crate) fn settle_sink(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+        for asked in std::mem::take(&mut work.sink.rerouted) {
+            self.reroute(asked, now);
+        }
+        for (origin, result) in std::mem::take(&mut work.sink.replies) {
+            if let Ok(o) = &result {
+                self.shown.raise(base::Issued::witnessed(o.revision));
+            }
+            match origin {
+                Origin::Local(id) => effects.replies.push((id, result)),
+                Origin::Remote(store, id) => self.outbox.now(store, &Part::Reply(id, result)),
+                Origin::Part(id, i) => self.part_answered(id, i, result),
+            }
+        }
+        for (id, e) in std::mem::take(&mut self.calls.failed) {
+            if self.calls.open.remove(&id).is_some() {
+                effects.replies.push((id, Err(e)));
+            }
+        }
+    }
+
+    /// Nothing was handed to Raft: a local client's call is routed anew, another node is told to do so.
+    fn reroute(&mut self, asked: Asked, now: Tick) {
+        marker!("call.rerouted");
+        let (origin, range) = match &asked {
+            Asked::Command(c) => (c.origin, self.range_of(&c.request)),
+            Asked::Read(r) => (r.origin, r.spec.spans().first().and_then(|s| self.range_at(s))),
+            Asked::Compact(o, _) => (*o, Some(RangeId::META)),
+        };
+        match origin {
+            Origin::Local(id) => {
+                let (ask, deadline) = match asked {
+                    Asked::Command(c) => (ClientAsk::Kv(c.request), c.deadline),
+                    Asked::Read(r) => match r.spec {
+                        Spec::Scan(s) => (ClientAsk::Kv(Arc::new(Request::Range(s))), r.deadline),
+                        Spec::Txn(t) => (ClientAsk::Kv(Arc::new(Request::Txn(t))), r.deadline),
+                        Spec::Hash { .. } | Spec::Settle { .. } => return,
+                    },
+                    Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
+                };
+                self.calls.open.insert(id, Call { ask, deadline, state: State::Parked(now + PAUSE) });
+            }
+            Origin::Remote(store, id) => {
+                let range = range.unwrap_or(RangeId::META);
+                let leader = self.directory.leader(range).filter(|s| *s != self.identity.store);
+                let error = Error::new(Kind::Elsewhere { range, leader }, "the leadership of the range moved");
+                self.outbox.now(store, &Part::Reply(id, Err(error)));
+            }
+            Origin::Part(id, i) => {
+                let error = Error::new(Kind::Retry, "the leadership of the range moved");
+                self.part_answered(id, i, Err(error));
+            }
+        }
+    }
+
+    fn range_of(&self, request: &Request) -> Option<RangeId> {
+        match self.directory.plan(request) {
+            Ok(Plan::One(r)) => Some(r),
+            _ => None,
+        }
+    }
+
+    fn range_at(&self, span: &Span) -> Option<RangeId> {
+        self.directory.overlapping(span).first().map(|r| r.range)
+    }
+}
+
+fn combine(ask: &ClientAsk, done: Vec<Answer>, x: Revision) -> Result<Outcome> {
+    if let ClientAsk::Kv(request) = ask {
+        let Request::Range(r) = &**request else { return Err(Error::corrupt("only scans are read in parts")) };
+        let parts = done
+            .into_iter()
+            .map(|a| match a {
+                Answer::Kv(Reply::Range(r)) => Ok(r),
+                _ => Err(Error::corrupt("a part of a scan was answered with something else")),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let reply = router::merge(parts, r)?;
+        return Ok(Outcome { revision: x, answer: Answer::Kv(Reply::Range(reply)) });
+    }
+    let mut sum = 0u64;
+    let mut newest = Revision::ZERO;
+    for a in done {
+        if let Answer::Hash { hash, compacted } = a {
+            sum = sum.wrapping_add(hash);
+            newest = newest.max(compacted);
+        }
+    }
+    Ok(Outcome { revision: x, answer: Answer::Hash { hash: sum, compacted: newest } })
+}

@@ -1,0 +1,226 @@
+//! ⑦ frame_all, ⑧ write_all: one frame per peer, one batch for the disk; what waits for the disk travels inside the
+//! write task.
+
+use crate::effects::{Effects, Outgoing};
+use crate::frame::{Builder, Frame, Part, Stream};
+use crate::node::{Node, Work};
+use base::{Incarnation, Index, Leased, RangeId, Stage, StoreId, Tick, marker};
+use engine::Engine;
+use range::Letter;
+use std::collections::BTreeMap;
+
+/// How long a commit may stay untold when nothing else is said.
+const TELL_AFTER: Tick = Tick::ms(10);
+
+/// Frames being filled, and the numbers of those sent and taken.
+pub(crate) struct Outbox {
+    incarnation: Incarnation,
+    building: BTreeMap<(StoreId, Stream), Builder>,
+    sent: BTreeMap<(StoreId, Stream), u64>,
+    /// The life and the number of the last frame taken from a peer's stream.
+    taken: BTreeMap<(StoreId, Stream), (Incarnation, u64)>,
+    /// Ranges led here whose followers were not told the commit index: until when that can wait.
+    untold: BTreeMap<RangeId, (Tick, Index)>,
+}
+
+impl Outbox {
+    pub fn new(incarnation: Incarnation) -> Outbox {
+        Outbox {
+            incarnation,
+            building: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            untold: BTreeMap::new(),
+        }
+    }
+
+    fn push(&mut self, to: StoreId, stream: Stream, part: &Part) {
+        self.building.entry((to, stream)).or_default().push(part);
+    }
+    /// Leaves at once, on the lane of liveness.
+    pub fn control(&mut self, to: StoreId, part: &Part) {
+        self.push(to, Stream::Control, part);
+    }
+    /// Leaves at once.
+    pub fn now(&mut self, to: StoreId, part: &Part) {
+        self.push(to, Stream::Now, part);
+    }
+    /// Leaves when this step's batch is durable.
+    pub fn after(&mut self, to: StoreId, part: &Part) {
+        self.push(to, Stream::After, part);
+    }
+    /// Leaves at once, on the lane of snapshots.
+    pub fn snapshot(&mut self, to: StoreId, part: &Part) {
+        self.push(to, Stream::Snapshot, part);
+    }
+
+    /// Is this frame newer than everything taken from its stream?
+    pub fn is_next(&mut self, from: StoreId, frame: &Frame) -> bool {
+        let last = self.taken.entry((from, frame.stream)).or_default();
+        let this = (frame.incarnation, frame.number);
+        if this <= *last && !base::bug!("frame-taken-twice") {
+            return false;
+        }
+        *last = this;
+        true
+    }
+
+    pub fn next_wake(&self) -> Tick {
+        self.untold.values().map(|(t, _)| *t).min().unwrap_or(Tick::FAR)
+    }
+
+    fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
+        let (mut now, mut after) = (Vec::new(), Vec::new());
+        for ((to, stream), builder) in std::mem::take(&mut self.building) {
+            let number = self.sent.entry((to, stream)).or_default();
+            *number += 1;
+            let bytes = builder.finish(stream, self.incarnation, *number);
+            let out = Outgoing { to, lane: stream.lane(), bytes };
+            if stream == Stream::After { after.push(out) } else { now.push(out) }
+        }
+        (now, after)
+    }
+}
+
+impl<E: Engine> Node<E> {
+    /// Ends the step: everything it had to say leaves in one go.
+    pub(crate) fn emit(&mut self, mut work: Work<E::View>, now: Tick, effects: &mut Effects<E>) {
+        for (range, to) in std::mem::take(&mut work.sink.snapshots) {
+            self.offer_snapshot(range, to, now, &mut work);
+        }
+        let fresh: Vec<RangeId> = self.note_commits(&work.sink.now, now);
+        for letter in work.sink.now.drain(..) {
+            self.outbox.now(letter.to.store, &Part::Letter(letter));
+        }
+        self.tell_commits(fresh, now);
+        let waits = !work.sink.after.is_empty();
+        for letter in work.sink.after.drain(..) {
+            self.outbox.after(letter.to.store, &Part::Letter(letter));
+        }
+        self.bounds.pins.extend(work.pins.drain(..));
+        let (frames, after) = self.outbox.finish();
+        if !frames.is_empty() {
+            work.sink.mark(Stage::FrameAll, 0);
+        }
+        effects.frames = frames;
+        if !work.sink.batch.is_empty() || waits {
+            work.sink.mark(Stage::WriteAll, 0);
+            let batch = std::mem::take(&mut work.sink.batch);
+            let receipts = std::mem::take(&mut work.sink.receipts);
+            let mut task = self.hand_out(batch, work.sink.sync, receipts, now);
+            if base::bug!("ack-before-fsync") {
+                effects.frames.extend(after);
+            } else {
+                task.frames = after;
+            }
+            effects.write = Some(task);
+        }
+        for (proof, ready) in work.sink.leased.drain(..) {
+            effects.leased.push((proof, Leased::new(ready, proof.until)));
+        }
+        self.count(&work);
+        effects.samples = std::mem::take(&mut work.sink.samples);
+        if now >= self.clock.next_status {
+            self.clock.next_status = now + Tick::ms(100);
+            effects.status = Some(self.status());
+        }
+        effects.stopped = self.clock.said_goodbye && self.outstanding.is_empty();
+        effects.wake = self.next_wake(now, effects);
+    }
+
+    /// Followers learn a commit with the next entries; without any, a little later.
+    fn note_commits(&mut self, letters: &[Letter], now: Tick) -> Vec<RangeId> {
+        for (range, replica) in &self.replicas {
+            if replica.leads().is_none() {
+                self.outbox.untold.remove(range);
+            }
+        }
+        let mut ranges: Vec<RangeId> = letters.iter().map(|l| l.range).collect();
+        ranges.dedup();
+        for range in &ranges {
+            let carries = letters.iter().any(|l| l.range == *range && matches!(l.message, raft::Message::Append(_)));
+            if carries {
+                self.outbox.untold.remove(range);
+            }
+        }
+        for range in std::mem::take(&mut self.committed) {
+            let Some(replica) = self.replicas.get(&range).filter(|r| r.leads().is_some()) else { continue };
+            if !ranges.contains(&range) {
+                self.outbox.untold.entry(range).or_insert((now + TELL_AFTER, replica.commit())).1 = replica.commit();
+            }
+        }
+        let due = self.outbox.untold.iter().filter(|(_, (t, _))| now >= *t).map(|(r, _)| *r);
+        due.collect()
+    }
+
+    fn tell_commits(&mut self, ranges: Vec<RangeId>, _now: Tick) {
+        for range in ranges {
+            self.outbox.untold.remove(&range);
+            let Some(replica) = self.replicas.get(&range) else { continue };
+            let own = replica.place();
+            for to in replica.descriptor().replicas.clone() {
+                if to == own {
+                    continue;
+                }
+                if let Some(told) = replica.group().commit_for(to.replica) {
+                    marker!("node.commit told without entries");
+                    self.outbox.now(to.store, &Part::Commit(range, own, to, told));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, work: &Work<E::View>) {
+        let c = &work.sink.counters;
+        let k = &mut self.counters;
+        k.proposed += c.proposed;
+        k.committed += c.committed;
+        k.applied += c.applied;
+        k.failed += c.failed;
+        k.elections_won += c.elections_won;
+        k.leaders_seen += c.leaders_seen;
+        k.snapshots_installed += c.snapshots_installed;
+        k.snapshots_sent += c.snapshots_sent;
+        k.reads += c.reads;
+        k.read_rounds += c.read_rounds;
+    }
+
+    fn next_wake(&self, now: Tick, effects: &Effects<E>) -> Tick {
+        if !self.dirty.is_empty() && effects.write.is_none() {
+            return now;
+        }
+        let stop = if self.clock.stopping.is_some() { now + Tick::ms(10) } else { Tick::FAR };
+        [
+            self.liveness.next_wake(),
+            self.deadlines.first(),
+            self.fetches.next_wake(),
+            self.calls.next_wake(),
+            self.snapshots.next_wake(),
+            self.outbox.next_wake(),
+            self.clock.next_sweep,
+            stop,
+        ]
+        .into_iter()
+        .fold(Tick::FAR, Tick::min)
+    }
+}
+
+impl<E: Engine> Effects<E> {
+    /// Nothing yet.
+    pub fn empty() -> Effects<E> {
+        Effects {
+            frames: Vec::new(),
+            write: None,
+            replies: Vec::new(),
+            leased: Vec::new(),
+            reads: Vec::new(),
+            snapshots: Vec::new(),
+            bound: None,
+            wake: Tick::FAR,
+            samples: Vec::new(),
+            status: None,
+            failed: None,
+            stopped: false,
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Store liveness: which store supports which, so that leases need no heartbeat per range (protocols §2).
+//!
+//! Store S asks every other store T for support in a *beat*. T promises on its own clock, from receipt; S counts on it
+//! from *sending*, shortened by the worst drift of both clocks. So S always stops relying before T stops supporting,
+//! whatever the network does. A promise can end early only on proof that S has given everything up.
+//!
+//! `now` must have been read after the beats of the step were received: an old clock would make a promise too short.
+
+use base::{Incarnation, StoreId, Tick, limits, marker};
+use raft::{Received, SupportEpoch, Supports};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What one store tells another about support, both ways.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beat {
+    pub incarnation: Incarnation,
+    /// The sender's epoch of this pair.
+    pub n: u64,
+    /// Does it ask for support?
+    pub asks: bool,
+    /// On the sender's clock.
+    pub sent: Tick,
+    /// How long the sender wants to be supported.
+    pub duration: Tick,
+    /// "I support you": the epoch, and when the beat that asked for it was sent (on the receiver's clock).
+    pub support: Option<(SupportEpoch, Tick)>,
+    /// "I will never support this epoch of yours, or an earlier one."
+    pub withdrawn: Option<SupportEpoch>,
+    /// Whom the sender supports.
+    pub vouches: Vec<StoreId>,
+    /// Answers a beat: is not answered itself.
+    pub is_reply: bool,
+    /// "I have given up every lease and go."
+    pub goodbye: bool,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Peer {
+    /// Our epoch toward it.
+    n: u64,
+    heard_at: Option<Tick>,
+    /// Its newest life that we heard of.
+    incarnation: Incarnation,
+    promise: Option<Promise>,
+    /// The largest epoch of it that we withdrew.
+    withdrawn: Option<SupportEpoch>,
+    next_beat: Tick,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    epoch: SupportEpoch,
+    until: Tick,
+    /// When the newest beat that asked was sent, on its clock.
+    asked_at: Tick,
+}
+
+/// Both halves of support, for all other stores.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    incarnation: Incarnation,
+    peers: BTreeMap<StoreId, Peer>,
+    supports: Supports,
+    heartbeat: Tick,
+    duration: Tick,
+    gone: bool,
+}
+
+/// Beats to send, and stores whose support changed either way.
+#[derive(Default, Debug)]
+pub struct Turned {
+    pub beats: Vec<(StoreId, Beat)>,
+    pub changed: Vec<StoreId>,
+}
+
+impl Liveness {
+    /// `voting_from`: after a restart, nobody gets a vote for as long as any promise of the last life may run.
+    pub fn new(own: StoreId, incarnation: Incarnation, times: (Tick, Tick), voting_from: Tick) -> Liveness {
+        let mut supports = Supports::new(own, incarnation);
+        supports.voting_allowed_from =
+            if base::bug!("restarted-supporter-votes-at-once") { Tick::ZERO } else { voting_from };
+        let (heartbeat, duration) = times;
+        Liveness { incarnation, peers: BTreeMap::new(), supports, heartbeat, duration, gone: false }
+    }
+
+    /// A store that takes part.
+    pub fn add(&mut self, store: StoreId) {
+        self.peers.entry(store).or_insert_with(|| Peer { n: 1, ..Peer::default() });
+        self.supports.set_given(store, None);
+        self.supports.set_received(store, None);
+    }
+
+    /// What the Raft cores look at.
+    pub fn supports(&self) -> &Supports {
+        &self.supports
+    }
+
+    /// May leases be relied on at all?
+    pub fn enable_leases(&mut self, on: bool) {
+        self.supports.leases_enabled = on;
+    }
+
+    /// Was this store heard from within D?
+    pub fn is_heard(&self, store: StoreId, now: Tick) -> bool {
+        self.peers.get(&store).and_then(|p| p.heard_at).is_some_and(|t| now < t + self.duration)
+    }
+
+    /// The newest life of a store that we heard of.
+    pub fn incarnation_of(&self, store: StoreId) -> Incarnation {
+        self.peers.get(&store).map(|p| p.incarnation).unwrap_or_default()
+    }
+
+    /// When something here must happen next.
+    pub fn next_wake(&self) -> Tick {
+        let beat = self.peers.values().map(|p| p.next_beat);
+        let promise = self.peers.values().filter_map(|p| p.promise.map(|p| p.until));
+        beat.chain(promise).min().unwrap_or(Tick::FAR)
+    }
+
+    /// Time passes: promises end, beats are due. `disk_ok`: the writer has finished a turn recently.
+    pub fn tick(&mut self, now: Tick, disk_ok: bool, out: &mut Turned) {
+        let mut ended = Vec::new();
+        for (store, peer) in &mut self.peers {
+            if let Some(p) = peer.promise.filter(|p| now >= p.until) {
+                marker!("liveness.support withdrawn");
+                peer.withdrawn = peer.withdrawn.max(Some(p.epoch));
+                peer.promise = None;
+                self.supports.set_given(*store, None);
+                ended.push(*store);
+            }
+        }
+        out.changed.extend(ended);
+        if self.gone {
+            return;
+        }
+        let due: Vec<StoreId> = self.peers.iter().filter(|(_, p)| now >= p.next_beat).map(|(s, _)| *s).collect();
+        for store in due {
+            let beat = self.beat(store, now, disk_ok, false);
+            out.beats.push((store, beat));
+            if let Some(p) = self.peers.get_mut(&store) {
+                p.next_beat = now + self.heartbeat;
+            }
+        }
+    }
+
+    fn beat(&self, store: StoreId, now: Tick, disk_ok: bool, is_reply: bool) -> Beat {
+        let vouches = self.peers.iter().filter(|(_, p)| p.promise.is_some()).map(|(s, _)| *s).collect();
+        let peer = &self.peers[&store];
+        let heard = peer.heard_at.is_some_and(|t| now < t + self.duration) || base::bug!("asks-without-hearing");
+        Beat {
+            incarnation: self.incarnation,
+            n: peer.n,
+            asks: heard && disk_ok && !self.gone,
+            sent: now,
+            duration: self.duration,
+            support: peer.promise.map(|p| (p.epoch, p.asked_at)),
+            withdrawn: peer.withdrawn,
+            vouches,
+            is_reply,
+            goodbye: self.gone,
+        }
+    }
+
+    /// A beat came in.
+    pub fn receive(&mut self, from: StoreId, beat: &Beat, now: Tick, disk_ok: bool, out: &mut Turned) {
+        let own_incarnation = self.incarnation;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if beat.incarnation < peer.incarnation {
+            marker!("liveness.beat of an earlier life");
+            return;
+        }
+        if beat.incarnation > peer.incarnation {
+            marker!("liveness.peer restarted");
+            peer.incarnation = beat.incarnation;
+            // Proof: its earlier life is over, and with it every lease.
+            if peer.promise.take().is_some() {
+                self.supports.set_given(from, None);
+            }
+            peer.withdrawn = None;
+            self.supports.set_received(from, None);
+            out.changed.push(from);
+        }
+        let first = peer.heard_at.is_none();
+        peer.heard_at = Some(now);
+        if beat.goodbye {
+            marker!("liveness.goodbye");
+            let epoch = SupportEpoch { incarnation: beat.incarnation, n: beat.n };
+            peer.withdrawn = peer.withdrawn.max(Some(epoch));
+            peer.promise = None;
+            self.supports.set_given(from, None);
+            out.changed.push(from);
+            return;
+        }
+        if beat.asks {
+            take_promise(&mut self.supports, peer, (from, beat, now), out);
+        }
+        // What it says about us.
+        if let Some(w) = beat.withdrawn.filter(|w| w.incarnation == own_incarnation && w.n >= peer.n) {
+            marker!("liveness.next epoch");
+            peer.n = w.n + 1;
+            self.supports.set_received(from, None);
+            out.changed.push(from);
+        }
+        let ours = SupportEpoch { incarnation: own_incarnation, n: peer.n };
+        if let Some((_, sent)) = beat.support.filter(|(e, _)| *e == ours) {
+            self.count_on(from, beat, sent, out);
+        }
+        self.supports.set_vouched(from, beat.vouches.clone());
+        if (!beat.is_reply || first) && !self.gone {
+            let reply = self.beat(from, now, disk_ok, true);
+            out.beats.push((from, reply));
+        }
+    }
+
+    /// The other store supports us; we count on it from when we *sent* what it answers.
+    fn count_on(&mut self, from: StoreId, beat: &Beat, sent: Tick, out: &mut Turned) {
+        let Some(peer) = self.peers.get(&from) else { return };
+        let epoch = SupportEpoch { incarnation: self.incarnation, n: peer.n };
+        let rho = if base::bug!("drift-counted-once") { 0 } else { limits::CLOCK_DRIFT_PERCENT };
+        let counted = self.duration.0 / (100 + rho) * (100 - limits::CLOCK_DRIFT_PERCENT);
+        let until = sent + Tick(counted);
+        let before = self.supports.received(from);
+        let same = before.is_some_and(|r| r.epoch == epoch && r.incarnation == beat.incarnation);
+        let until = if same { before.map_or(until, |r| r.until.max(until)) } else { until };
+        if !same {
+            marker!("liveness.support received");
+            out.changed.push(from);
+        }
+        self.supports.set_received(from, Some(Received { epoch, incarnation: beat.incarnation, until }));
+    }
+
+    /// The orderly end: every lease was given up. Returns the last beats.
+    pub fn goodbye(&mut self, now: Tick) -> Vec<(StoreId, Beat)> {
+        self.gone = true;
+        self.peers.keys().map(|s| (*s, self.beat(*s, now, false, true))).collect()
+    }
+}
+
+fn take_promise(supports: &mut Supports, peer: &mut Peer, ask: (StoreId, &Beat, Tick), out: &mut Turned) {
+    let (from, beat, now) = ask;
+    let epoch = SupportEpoch { incarnation: beat.incarnation, n: beat.n };
+    if peer.withdrawn.is_some_and(|w| epoch <= w) {
+        marker!("liveness.withdrawn epoch asks again");
+        return;
+    }
+    let fresh = peer.promise.is_none_or(|p| p.epoch < epoch);
+    let older = peer.promise.is_some_and(|p| p.epoch > epoch);
+    if older {
+        return;
+    }
+    let until = now + beat.duration;
+    let (until, asked_at) = match peer.promise.filter(|_| !fresh) {
+        Some(p) => (until.max(p.until), beat.sent.max(p.asked_at)),
+        None => (until, beat.sent),
+    };
+    peer.promise = Some(Promise { epoch, until, asked_at });
+    supports.set_given(from, Some(epoch));
+    if fresh {
+        marker!("liveness.support given");
+        out.changed.push(from);
+    }
+}
+
+impl fmt::Display for Beat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "beat {}.{}{}", self.incarnation, self.n, if self.asks { " asks" } else { "" })?;
+        if let Some((e, sent)) = self.support {
+            write!(f, " supports {e} of {sent}")?;
+        }
+        if let Some(w) = self.withdrawn {
+            write!(f, " withdrew {w}")?;
+        }
+        if self.goodbye {
+            write!(f, " goodbye")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: Tick = Tick::ms(1000);
+
+    fn pair() -> (Liveness, Liveness) {
+        let make = |own: u64, other: u64| {
+            let mut l = Liveness::new(StoreId(own), Incarnation(1), (Tick::ms(100), D), Tick::ZERO);
+            l.add(StoreId(other));
+            l
+        };
+        (make(1, 2), make(2, 1))
+    }
+
+    /// Delivers beats both ways until nobody has anything to say.
+    fn exchange(a: &mut Liveness, b: &mut Liveness, now: Tick) {
+        let mut out = Turned::default();
+        a.tick(now, true, &mut out);
+        let mut to_b: Vec<Beat> = out.beats.into_iter().map(|(_, b)| b).collect();
+        while !to_b.is_empty() {
+            let mut back = Turned::default();
+            for beat in &to_b {
+                b.receive(StoreId(1), beat, now, true, &mut back);
+            }
+            let mut forth = Turned::default();
+            for (_, beat) in &back.beats {
+                a.receive(StoreId(2), beat, now, true, &mut forth);
+            }
+            to_b = forth.beats.into_iter().map(|(_, b)| b).collect();
+        }
+    }
+
+    #[test]
+    fn support_is_counted_from_sending_and_shortened_by_both_drifts() {
+        let (mut a, mut b) = pair();
+        exchange(&mut a, &mut b, Tick::ms(0));
+        exchange(&mut a, &mut b, Tick::ms(100));
+        let r = a.supports().received(StoreId(2)).expect("b supports a");
+        assert!(r.until <= Tick::ms(100) + Tick::ms(819), "D(1-rho)/(1+rho) from sending, not {}", r.until);
+        assert!(r.until >= Tick::ms(100) + Tick::ms(818));
+        assert!(b.supports().given(StoreId(1)).is_some());
+    }
+
+    #[test]
+    fn a_withdrawn_epoch_is_never_supported_again() {
+        let (mut a, mut b) = pair();
+        exchange(&mut a, &mut b, Tick::ms(0));
+        exchange(&mut a, &mut b, Tick::ms(100));
+        let old = b.supports().given(StoreId(1)).unwrap();
+        let mut out = Turned::default();
+        b.tick(Tick::ms(1100), true, &mut out);
+        assert_eq!(b.supports().given(StoreId(1)), None);
+        assert!(out.changed.contains(&StoreId(1)));
+        exchange(&mut a, &mut b, Tick::ms(1200));
+        exchange(&mut a, &mut b, Tick::ms(1300));
+        exchange(&mut a, &mut b, Tick::ms(1400));
+        let new = b.supports().given(StoreId(1)).expect("the next epoch is supported");
+        assert!(new > old);
+        assert_eq!(a.supports().received(StoreId(2)).unwrap().epoch, new);
+    }
+
+    #[test]
+    fn a_one_way_cut_ends_support() {
+        let (mut a, _) = pair();
+        let mut out = Turned::default();
+        a.tick(Tick::ms(0), true, &mut out);
+        assert!(!out.beats[0].1.asks, "a store that hears nothing asks for nothing");
+    }
+
+    #[test]
+    fn a_stalled_disk_asks_for_nothing() {
+        let (mut a, mut b) = pair();
+        exchange(&mut a, &mut b, Tick::ms(0));
+        let mut out = Turned::default();
+        a.tick(Tick::ms(100), false, &mut out);
+        assert!(!out.beats[0].1.asks);
+    }
+
+    #[test]
+    fn a_restart_ends_support_and_is_told_apart() {
+        let (mut a, mut b) = pair();
+        exchange(&mut a, &mut b, Tick::ms(0));
+        exchange(&mut a, &mut b, Tick::ms(100));
+        let mut again = Liveness::new(StoreId(1), Incarnation(2), (Tick::ms(100), D), Tick::ZERO);
+        again.add(StoreId(2));
+        exchange(&mut again, &mut b, Tick::ms(200));
+        exchange(&mut again, &mut b, Tick::ms(300));
+        assert_eq!(b.supports().given(StoreId(1)).unwrap().incarnation, Incarnation(2));
+    }
+}

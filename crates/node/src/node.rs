@@ -1,0 +1,510 @@
+//! The node: all replicas of one store, and one step.
+
+use crate::boot::{self, Identity};
+use crate::calls::Calls;
+use crate::effects::{Effects, Input, WriteTask};
+use crate::emit::Outbox;
+use crate::frame::Part;
+use crate::liveness::{Liveness, Turned};
+use crate::numbers::Fetches;
+use crate::snapshots::Snapshots;
+use crate::status::Status;
+use base::{
+    Error, Incarnation, Index, Issued, RangeId, Result, Revision, Rng, StoreId, Tick, marker,
+};
+use engine::{Batch, Engine};
+use placement::Meta;
+use range::{Counters, Limits, Receipt, Replica, Sink, Turn, state};
+use router::Directory;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// How a node runs; times are equal on all nodes of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    pub heartbeat: Tick,
+    pub election_timeout: Tick,
+    pub leases: bool,
+    pub limits: Limits,
+    /// Leaders of ranges follow the sequencer.
+    pub follow_sequencer: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            heartbeat: base::limits::HEARTBEAT_INTERVAL,
+            election_timeout: base::limits::ELECTION_TIMEOUT,
+            leases: true,
+            limits: Limits::default(),
+            follow_sequencer: true,
+        }
+    }
+}
+
+/// A write task that is not known to be durable.
+pub(crate) struct Outstanding {
+    pub seq: u64,
+    pub since: Tick,
+    pub receipts: Vec<Receipt>,
+    pub bound: Option<Revision>,
+}
+
+/// What replicas share during one step.
+pub(crate) struct Work<V> {
+    pub sink: Sink<V>,
+    pub view: Option<Arc<V>>,
+    pub pins: Vec<Arc<Revision>>,
+}
+
+/// The clockwork of bounds: what may be compacted, and who still reads.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    /// The newest compacted revision that came with a fetch or a commit.
+    pub compacted: Revision,
+    /// Persisted and in use.
+    pub bound: Revision,
+    /// Being persisted.
+    pub writing: Option<Revision>,
+    pub pins: VecDeque<Arc<Revision>>,
+}
+
+impl Bounds {
+    /// What a new read may not go below: also a bound that is only on its way to the disk.
+    pub fn floor(&self) -> Revision {
+        if base::bug!("floor-forgets-the-bound-being-written") { self.bound } else { self.writing.unwrap_or(self.bound) }
+    }
+}
+
+/// All replicas of one store.
+pub struct Node<E: Engine> {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) engine: E,
+    pub(crate) rng: Rng,
+    pub(crate) directory: Directory,
+    pub(crate) replicas: BTreeMap<RangeId, Replica<E::View>>,
+    pub(crate) liveness: Liveness,
+    pub(crate) fetches: Fetches,
+    pub(crate) calls: Calls,
+    pub(crate) snapshots: Snapshots<E::View>,
+    pub(crate) outbox: Outbox,
+    pub(crate) bounds: Bounds,
+    pub(crate) outstanding: VecDeque<Outstanding>,
+    pub(crate) next_write: u64,
+    pub(crate) dirty: BTreeSet<RangeId>,
+    /// Ranges led here whose commit index rose in this step.
+    pub(crate) committed: Vec<RangeId>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) shown: Issued,
+    pub(crate) counters: Counters,
+    pub(crate) clock: Clockwork,
+}
+
+/// Things a node does now and then.
+#[derive(Default)]
+pub(crate) struct Clockwork {
+    pub next_status: Tick,
+    pub next_sweep: Tick,
+    /// The orderly end: when it began.
+    pub stopping: Option<Tick>,
+    pub said_goodbye: bool,
+}
+
+/// When which replica wants a turn.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    by_tick: BTreeSet<(Tick, RangeId)>,
+    of: BTreeMap<RangeId, Tick>,
+}
+
+impl Deadlines {
+    /// This replica wants its turn at this tick (`FAR`: none).
+    pub fn set(&mut self, range: RangeId, at: Tick) {
+        if let Some(old) = self.of.insert(range, at) {
+            if old == at {
+                return;
+            }
+            self.by_tick.remove(&(old, range));
+        }
+        if at == Tick::FAR {
+            self.of.remove(&range);
+        } else {
+            self.by_tick.insert((at, range));
+        }
+    }
+    pub fn first(&self) -> Tick {
+        self.by_tick.first().map_or(Tick::FAR, |(t, _)| *t)
+    }
+    fn due(&mut self, now: Tick) -> Vec<RangeId> {
+        self.by_tick.iter().take_while(|(t, _)| *t <= now).map(|(_, r)| *r).collect()
+    }
+}
+
+/// Borrows what a replica's turn needs from the node, field by field.
+macro_rules! turn {
+    ($node:expr, $work:expr, $now:expr) => {
+        Turn {
+            now: $now,
+            engine: &$node.engine,
+            supports: $node.liveness.supports(),
+            rng: &mut $node.rng,
+            sink: &mut $work.sink,
+            view: &mut $work.view,
+            pins: &mut $work.pins,
+            floor: $node.bounds.floor(),
+            limits: &$node.config.limits,
+        }
+    };
+}
+pub(crate) use turn;
+
+impl<E: Engine> Node<E> {
+    /// Reads the store back and begins a new life of it.
+    pub fn open(config: Config, engine: E, rng: Rng, now: Tick) -> Result<Node<E>> {
+        let empty = || Error::corrupt("the store is empty: bootstrap it first");
+        let identity = boot::identity(&engine)?.ok_or_else(empty)?;
+        let incarnation = boot::raise_incarnation(&engine)?;
+        let directory = Directory::new(boot::directory(&engine)?);
+        let mut reset = Batch::new();
+        let mut replicas = BTreeMap::new();
+        for d in directory.ranges() {
+            let Some(place) = d.on(identity.store) else { continue };
+            let loaded = state::load(&engine, d.id, &mut reset)?;
+            let meta = if d.id == RangeId::META { Some(Meta::load(&engine)?) } else { None };
+            replicas.insert(d.id, Replica::boot(loaded, place, config.election_timeout, meta));
+        }
+        if !reset.is_empty() {
+            engine.write(&reset, true)?;
+        }
+        // A first life has promised nothing; a later one may have, until D from now.
+        let voting_from = if incarnation == Incarnation(1) { Tick::ZERO } else { now + config.election_timeout };
+        let times = (config.heartbeat, config.election_timeout);
+        let mut liveness = Liveness::new(identity.store, incarnation, times, voting_from);
+        liveness.enable_leases(config.leases);
+        let stores: BTreeSet<StoreId> =
+            directory.ranges().flat_map(|d| d.replicas.iter().map(|p| p.store)).filter(|s| *s != identity.store).collect();
+        for s in stores {
+            liveness.add(s);
+        }
+        let bound = boot::bound(&engine)?;
+        engine.set_filter_bound(bound);
+        let compacted = replicas.get(&RangeId::META).and_then(Replica::meta).map_or(Revision::ZERO, |m| m.compacted);
+        let shown = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
+        let dirty = replicas.keys().copied().collect();
+        Ok(Node {
+            fetches: Fetches::new(identity.store, incarnation),
+            calls: Calls::default(),
+            snapshots: Snapshots::new(),
+            outbox: Outbox::new(incarnation),
+            bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
+            outstanding: VecDeque::new(),
+            next_write: 1,
+            deadlines: Deadlines::default(),
+            shown: Issued::witnessed(shown.max(Revision::FIRST)),
+            counters: Counters::default(),
+            clock: Clockwork::default(),
+            config,
+            identity,
+            incarnation,
+            engine,
+            rng,
+            directory,
+            replicas,
+            liveness,
+            dirty,
+            committed: Vec::new(),
+        })
+    }
+
+    /// Take everything in, then speak once to the disk, once to each peer and once to each caller.
+    ///
+    /// `now` was read after the inputs were taken: a promise counts from receipt.
+    pub fn step(&mut self, inputs: Vec<Input<E::View>>, now: Tick) -> Effects<E> {
+        let mut effects = Effects::empty();
+        let mut work = Work { sink: Sink::default(), view: None, pins: Vec::new() };
+        if let Err(e) = self.turn_all(inputs, now, &mut work, &mut effects) {
+            marker!("node.stops itself");
+            let mut stopped = Effects::empty();
+            stopped.failed = Some(e);
+            return stopped;
+        }
+        self.emit(work, now, &mut effects);
+        effects
+    }
+
+    fn turn_all(
+        &mut self,
+        inputs: Vec<Input<E::View>>,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Result<()> {
+        for input in inputs {
+            self.take(input, now, work, effects)?;
+        }
+        self.pass_time(now, work)?;
+        self.retry_calls(now, work, effects);
+        // Numbers that arrived become entries before anything new is evaluated.
+        for range in self.dirty.clone() {
+            self.append(range, now, work)?;
+            self.evaluate(range, now, work)?;
+        }
+        self.fetch_numbers(now, work)?;
+        let taken = self.fetches.taken();
+        let dirty = std::mem::take(&mut self.dirty);
+        for range in dirty {
+            let Some(replica) = self.replicas.get_mut(&range) else { continue };
+            if replica.has_unapplied() {
+                self.committed.push(range);
+            }
+            let mut t = turn!(self, work, now);
+            if range == RangeId::META {
+                replica.serve_fetches(&mut t)?;
+            }
+            replica.poll_reads(&mut t, taken);
+            replica.apply(&mut t)?;
+            replica.truncate(&mut t)?;
+            self.deadlines.set(range, replica.group().next_deadline());
+            if replica.has_unapplied() {
+                self.dirty.insert(range);
+            }
+            let leader = replica.group().leader().map(|m| m.store);
+            if leader.is_some() || self.directory.leader(range) == Some(self.identity.store) {
+                self.directory.learn(range, leader);
+            }
+        }
+        self.pump_snapshots(now, work, effects)?;
+        self.settle_sink(now, work, effects);
+        Ok(())
+    }
+
+    /// ⑥ What has numbers becomes an entry.
+    fn append(&mut self, range: RangeId, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let Some(replica) = self.replicas.get_mut(&range) else { return Ok(()) };
+        if replica.leads().is_some() {
+            replica.append(&mut turn!(self, work, now))?;
+        }
+        Ok(())
+    }
+
+    /// ④ What waits is evaluated, and wants numbers.
+    fn evaluate(&mut self, range: RangeId, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let Some(replica) = self.replicas.get_mut(&range) else { return Ok(()) };
+        let Some(term) = replica.leads() else { return Ok(()) };
+        replica.evaluate(&mut turn!(self, work, now))?;
+        for (seq, own) in replica.take_unfetched() {
+            self.fetches.want(range, term, seq, own);
+        }
+        if replica.wants_bounds() {
+            self.fetches.want_bounds(range, term);
+        }
+        Ok(())
+    }
+
+    /// Deadlines, beats, promises that end.
+    fn pass_time(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let mut turned = Turned::default();
+        let disk_ok = self.disk_ok(now);
+        self.liveness.tick(now, disk_ok, &mut turned);
+        self.liveness_turned(turned, now, work)?;
+        for range in self.deadlines.due(now) {
+            self.deadlines.set(range, Tick::FAR);
+            if let Some(replica) = self.replicas.get_mut(&range) {
+                replica.deadline(&mut turn!(self, work, now))?;
+                self.dirty.insert(range);
+            }
+        }
+        self.snapshots.pass_time(now);
+        self.fetches.pass_time(now);
+        self.stop_in_order(now, work)?;
+        if now >= self.clock.next_sweep {
+            self.clock.next_sweep = now + Tick::ms(200);
+            self.sweep(now, work)?;
+        }
+        Ok(())
+    }
+
+    /// Has the writer finished a turn lately? A stalled disk must lose its leases.
+    pub(crate) fn disk_ok(&self, now: Tick) -> bool {
+        let patience = Tick(self.config.election_timeout.0 / 2);
+        self.outstanding.front().is_none_or(|o| now < o.since + patience)
+    }
+
+    pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        for (to, beat) in turned.beats {
+            self.outbox.control(to, &Part::Beat(beat));
+        }
+        for store in turned.changed {
+            marker!("node.support changed");
+            for (range, replica) in &mut self.replicas {
+                if replica.descriptor().on(store).is_some() {
+                    replica.liveness_changed(&mut turn!(self, work, now), store)?;
+                    self.dirty.insert(*range);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A write task is durable.
+    pub(crate) fn written(&mut self, seq: u64, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) -> Result<()> {
+        while self.outstanding.front().is_some_and(|o| o.seq <= seq) {
+            let Some(o) = self.outstanding.pop_front() else { break };
+            for receipt in o.receipts {
+                if let Some(replica) = self.replicas.get_mut(&receipt.range) {
+                    self.dirty.insert(receipt.range);
+                    replica.written(&mut turn!(self, work, now), receipt)?;
+                }
+            }
+            if let Some(bound) = o.bound {
+                marker!("compact.bound in use");
+                self.bounds.writing = None;
+                self.bounds.bound = self.bounds.bound.max(bound);
+                effects.bound = Some(self.bounds.bound);
+            }
+        }
+        Ok(())
+    }
+
+    /// Slow things: bounds, leaders that should follow the sequencer, calls that nobody waits for any more.
+    fn sweep(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        self.raise_bound(work);
+        self.follow_sequencer(now, work)
+    }
+
+    /// The filter's bound follows the compacted revision, but never passes a reader; it is persisted before its use.
+    fn raise_bound(&mut self, work: &mut Work<E::View>) {
+        while self.bounds.pins.front().is_some_and(|p| Arc::strong_count(p) == 1) {
+            self.bounds.pins.pop_front();
+        }
+        self.bounds.pins.retain(|p| Arc::strong_count(p) > 1);
+        let pinned = self.bounds.pins.iter().map(|p| **p).min().unwrap_or(Revision::MAX);
+        let to = if base::bug!("filter-ignores-pins") { self.bounds.compacted } else { self.bounds.compacted.min(pinned) };
+        if to > self.bounds.bound && self.bounds.writing.is_none() {
+            marker!("compact.bound persisted");
+            boot::put_bound(&mut work.sink.batch, to);
+            work.sink.sync = true;
+            self.bounds.writing = Some(to);
+        }
+    }
+
+    /// A range led beside the sequencer saves every write a hop.
+    fn follow_sequencer(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let own = self.identity.store;
+        let Some(home) = self.directory.leader(RangeId::META).filter(|s| *s != own) else { return Ok(()) };
+        if !self.config.follow_sequencer || !self.liveness.is_heard(home, now) {
+            return Ok(());
+        }
+        for (range, replica) in &mut self.replicas {
+            let Some(to) = replica.descriptor().on(home) else { continue };
+            let last = replica.group().last().0;
+            let near = replica.group().matched(to.replica).is_some_and(|m| m.0 + 64 > last.0);
+            if *range != RangeId::META && replica.is_serving() && near {
+                marker!("node.leader follows the sequencer");
+                replica.transfer(&mut turn!(self, work, now), to.replica)?;
+                self.dirty.insert(*range);
+                // One at a time: moving leaders must not be felt.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The orderly end: the sequencer lowers its ceiling, leaders hand over, leases are given up, then goodbye.
+    fn stop_in_order(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let Some(since) = self.clock.stopping else { return Ok(()) };
+        if self.clock.said_goodbye {
+            return Ok(());
+        }
+        let waiting = now < since + Tick::ms(300) && !(self.outstanding.is_empty() && now >= since + Tick::ms(50));
+        if waiting {
+            return Ok(());
+        }
+        for (range, replica) in &mut self.replicas {
+            replica.stop(&mut turn!(self, work, now))?;
+            self.dirty.insert(*range);
+        }
+        marker!("node.goodbye");
+        for (to, beat) in self.liveness.goodbye(now) {
+            self.outbox.control(to, &Part::Beat(beat));
+        }
+        self.clock.said_goodbye = true;
+        Ok(())
+    }
+
+    /// A picture for metrics, Status and tests.
+    pub fn status(&self) -> Status {
+        let mut s = Status {
+            revision: self.shown.get(),
+            compacted: self.bounds.compacted,
+            bound: self.bounds.bound,
+            ranges: self.replicas.len() as u64,
+            leader: self.directory.leader(RangeId::META),
+            counters: self.counters,
+            pending: self.calls.len() as u64,
+            ..Status::default()
+        };
+        for (range, r) in &self.replicas {
+            let g = r.group();
+            s.led += u64::from(r.leads().is_some());
+            s.leaderless += u64::from(g.leader().is_none());
+            s.keys += r.applied().live;
+            if *range == RangeId::META {
+                (s.term, s.index, s.applied) = (g.term(), g.last().0, r.applied().index);
+            }
+        }
+        if s.term == base::Term(0) {
+            s.applied = Index(0);
+        }
+        s
+    }
+
+    /// The engine, for looking at.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// The replicas, for looking at.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica<E::View>> {
+        self.replicas.values()
+    }
+
+    /// What other stores support, for looking at.
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    /// Who this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// This life's number.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Ranges and leaders as this node knows them.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Asserts every invariant of this node.
+    pub fn check(&self) {
+        for r in self.replicas.values() {
+            r.check();
+        }
+        assert!(self.bounds.bound <= self.bounds.compacted, "the filter's bound passed the compacted revision");
+    }
+
+    /// Takes a write task's number and remembers what it carries.
+    pub(crate) fn hand_out(&mut self, batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
+        let seq = self.next_write;
+        self.next_write += 1;
+        let bound = self.bounds.writing;
+        self.outstanding.push_back(Outstanding { seq, since: now, receipts, bound });
+        WriteTask { seq, batch, sync, frames: Vec::new() }
+    }
+}

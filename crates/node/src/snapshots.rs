@@ -1,0 +1,299 @@
+//! Snapshots under way, both directions. The sender offers, the receiver takes a slot, pieces flow a few at a time,
+//! each asked for by the receiver; then one ingest.
+
+use crate::boot;
+use crate::effects::{Effects, SnapshotWork};
+use crate::emit::Outbox;
+use crate::frame::Part;
+use crate::node::{Node, Work, turn};
+use base::{Index, Place, RangeId, Result, StoreId, Tick, limits, marker};
+use bytes::Bytes;
+use engine::Engine;
+use range::state::Applied;
+use range::{Turn, snapshot};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// No progress for this long ends a snapshot.
+const PATIENCE: Tick = Tick::ms(15_000);
+/// Pieces on their way at once.
+const WINDOW: u64 = 4;
+/// Snapshots a node receives, and sends, at once.
+const SLOTS: usize = 2;
+
+struct Sending<V> {
+    range: RangeId,
+    to: Place,
+    view: Arc<V>,
+    applied: Applied,
+    /// Where the next piece begins; `None` when all was read.
+    from: Option<Bytes>,
+    end: Bytes,
+    read: u64,
+    wanted: u64,
+    reading: bool,
+    deadline: Tick,
+}
+
+/// Who receives what from whom, under which number of the sender.
+type Name = (RangeId, StoreId, u64);
+
+struct Receiving {
+    name: Name,
+    applied: Applied,
+    staged: u64,
+    last: bool,
+    in_hand: bool,
+    ingesting: bool,
+    deadline: Tick,
+}
+
+/// All of them.
+pub(crate) struct Snapshots<V> {
+    sending: BTreeMap<u64, Sending<V>>,
+    next: u64,
+    /// By our own number.
+    receiving: BTreeMap<u64, Receiving>,
+    /// Sendings that ended: to whom, and at which index when it is in.
+    ended: Vec<(RangeId, Place, Option<Index>)>,
+    dropped: Vec<u64>,
+}
+
+impl<V: engine::Read> Snapshots<V> {
+    pub fn new() -> Snapshots<V> {
+        Snapshots { sending: BTreeMap::new(), next: 1, receiving: BTreeMap::new(), ended: Vec::new(), dropped: Vec::new() }
+    }
+
+    pub fn next_wake(&self) -> Tick {
+        if !self.ended.is_empty() || !self.dropped.is_empty() {
+            return Tick::ZERO;
+        }
+        let sending = self.sending.values().map(|s| s.deadline);
+        sending.chain(self.receiving.values().map(|r| r.deadline)).min().unwrap_or(Tick::FAR)
+    }
+
+    /// What makes no progress ends.
+    pub fn pass_time(&mut self, now: Tick) {
+        let late: Vec<u64> = self.sending.iter().filter(|(_, s)| now >= s.deadline).map(|(n, _)| *n).collect();
+        for number in late {
+            marker!("snapshot.sending timed out");
+            self.end_sending(number, None);
+        }
+        let late = |r: &Receiving| now >= r.deadline && !r.ingesting;
+        let late: Vec<u64> = self.receiving.iter().filter(|(_, r)| late(r)).map(|(n, _)| *n).collect();
+        for number in late {
+            marker!("snapshot.receiving timed out");
+            self.receiving.remove(&number);
+            self.dropped.push(number);
+        }
+    }
+
+    fn end_sending(&mut self, number: u64, result: Option<Index>) {
+        if let Some(s) = self.sending.remove(&number) {
+            self.ended.push((s.range, s.to, result));
+        }
+    }
+
+    /// The receiver has so many pieces and wants more.
+    pub fn wanted<E: Engine<View = V>>(&mut self, name: Name, pieces: u64, now: Tick, effects: &mut Effects<E>) {
+        let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else { return };
+        s.wanted = s.wanted.max(pieces + WINDOW);
+        s.deadline = now + PATIENCE;
+        go_on_reading(name.2, s, effects);
+    }
+
+    /// A piece was read.
+    pub fn read(&mut self, number: u64, result: Result<(Bytes, Option<Bytes>)>, now: Tick, outbox: &mut Outbox) {
+        let Some(s) = self.sending.get_mut(&number) else { return };
+        s.reading = false;
+        match result {
+            Ok((bytes, next)) => {
+                marker!("snapshot.piece sent");
+                let part = Part::Chunk(s.range, number, s.read, next.is_none(), bytes);
+                outbox.snapshot(s.to.store, &part);
+                s.read += 1;
+                s.from = next;
+                s.deadline = now + PATIENCE;
+            }
+            Err(_) => self.end_sending(number, None),
+        }
+    }
+
+    /// Reading goes on where the window allows.
+    pub fn go_on<E: Engine<View = V>>(&mut self, effects: &mut Effects<E>) {
+        for (number, s) in &mut self.sending {
+            go_on_reading(*number, s, effects);
+        }
+        for number in std::mem::take(&mut self.dropped) {
+            effects.snapshots.push(SnapshotWork::Drop { number });
+        }
+    }
+
+    pub fn refused(&mut self, name: Name) {
+        if self.sending.get(&name.2).is_some_and(|s| s.range == name.0 && s.to.store == name.1) {
+            marker!("snapshot.refused");
+            self.end_sending(name.2, None);
+        }
+    }
+
+    pub fn installed(&mut self, name: Name, index: Index) {
+        if self.sending.get(&name.2).is_some_and(|s| s.range == name.0 && s.to.store == name.1) {
+            self.end_sending(name.2, Some(index));
+        }
+    }
+
+    /// A snapshot is offered: a slot, or no.
+    pub fn offered<E: Engine<View = V>>(
+        &mut self,
+        name: Name,
+        applied: Applied,
+        wanted: bool,
+        now: Tick,
+        outbox: &mut Outbox,
+        _effects: &mut Effects<E>,
+    ) {
+        let busy = self.receiving.len() >= SLOTS || self.receiving.values().any(|r| r.name.0 == name.0);
+        if !wanted || busy {
+            marker!("snapshot.no slot");
+            return outbox.now(name.1, &Part::Refused(name.0, name.2));
+        }
+        marker!("snapshot.slot given");
+        let number = self.next;
+        self.next += 1;
+        let deadline = now + PATIENCE;
+        let r = Receiving { name, applied, staged: 0, last: false, in_hand: false, ingesting: false, deadline };
+        self.receiving.insert(number, r);
+        outbox.now(name.1, &Part::Wanted(name.0, name.2, 0));
+    }
+
+    /// A piece came.
+    pub fn chunk<E: Engine<View = V>>(
+        &mut self,
+        name: Name,
+        (at, last, bytes): (u64, bool, Bytes),
+        now: Tick,
+        effects: &mut Effects<E>,
+    ) {
+        let Some((number, r)) = self.receiving.iter_mut().find(|(_, r)| r.name == name) else { return };
+        let expected = r.staged + u64::from(r.in_hand);
+        if at != expected || r.last {
+            marker!("snapshot.piece out of order");
+            let number = *number;
+            self.receiving.remove(&number);
+            self.dropped.push(number);
+            return;
+        }
+        r.last = last;
+        r.staged += u64::from(r.in_hand);
+        r.in_hand = true;
+        r.deadline = now + PATIENCE;
+        effects.snapshots.push(SnapshotWork::Stage { number: *number, records: bytes });
+    }
+
+    pub fn disconnected<E: Engine<View = V>>(&mut self, peer: StoreId, _effects: &mut Effects<E>) {
+        let gone: Vec<u64> = self.sending.iter().filter(|(_, s)| s.to.store == peer).map(|(n, _)| *n).collect();
+        for number in gone {
+            self.end_sending(number, None);
+        }
+        let lost = |r: &Receiving| r.name.1 == peer && !r.ingesting;
+        let gone: Vec<u64> = self.receiving.iter().filter(|(_, r)| lost(r)).map(|(n, _)| *n).collect();
+        for number in gone {
+            self.receiving.remove(&number);
+            self.dropped.push(number);
+        }
+    }
+}
+
+fn go_on_reading<E: Engine>(number: u64, s: &mut Sending<E::View>, effects: &mut Effects<E>) {
+    if s.reading || s.read >= s.wanted {
+        return;
+    }
+    if let Some(from) = s.from.clone() {
+        s.reading = true;
+        let (view, to) = (s.view.clone(), s.end.clone());
+        effects.snapshots.push(SnapshotWork::Read { number, view, from, to, bytes: limits::SNAPSHOT_CHUNK_BYTES });
+    }
+}
+
+impl<E: Engine> Node<E> {
+    /// A member needs the state instead of the log.
+    pub(crate) fn offer_snapshot(&mut self, range: RangeId, to: Place, now: Tick, work: &mut Work<E::View>) {
+        let Some(replica) = self.replicas.get_mut(&range) else { return };
+        let busy = self.snapshots.sending.len() >= SLOTS
+            || self.snapshots.sending.values().any(|s| s.range == range && s.to == to);
+        let view = Arc::new(self.engine.view());
+        let applied = snapshot::position(&*view, replica.descriptor());
+        let (Ok(applied), false) = (applied, busy) else {
+            // The core asks again.
+            self.snapshots.ended.push((range, to, None));
+            return;
+        };
+        marker!("snapshot.offered");
+        let (from, end) = snapshot::state_span(replica.descriptor());
+        let number = self.snapshots.next;
+        self.snapshots.next += 1;
+        let deadline = now + PATIENCE;
+        let sending =
+            Sending { range, to, view, applied, from: Some(from), end, read: 0, wanted: 0, reading: false, deadline };
+        self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, sending.applied));
+        self.snapshots.sending.insert(number, sending);
+        let _ = work;
+    }
+
+    /// Ended sendings are told to the core; reading goes on.
+    pub(crate) fn pump_snapshots(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) -> Result<()> {
+        for (range, to, result) in std::mem::take(&mut self.snapshots.ended) {
+            if let Some(replica) = self.replicas.get_mut(&range) {
+                replica.snapshot_sent(&mut turn!(self, work, now), to.replica, result)?;
+                self.dirty.insert(range);
+            }
+        }
+        self.snapshots.go_on(effects);
+        Ok(())
+    }
+
+    /// A piece is staged: the next is asked for, or everything is put in.
+    pub(crate) fn staged(&mut self, number: u64, result: Result<()>, now: Tick, effects: &mut Effects<E>) -> Result<()> {
+        let Some(r) = self.snapshots.receiving.get_mut(&number) else { return Ok(()) };
+        if let Err(e) = result {
+            self.snapshots.receiving.remove(&number);
+            return Err(e);
+        }
+        r.staged += 1;
+        r.in_hand = false;
+        r.deadline = now + PATIENCE;
+        let (range, from, theirs) = r.name;
+        if !r.last {
+            self.outbox.now(from, &Part::Wanted(range, theirs, r.staged));
+            return Ok(());
+        }
+        let Some(replica) = self.replicas.get_mut(&range).filter(|p| p.wants_snapshot(r.applied.index)) else {
+            self.outbox.now(from, &Part::Refused(range, theirs));
+            self.snapshots.receiving.remove(&number);
+            self.snapshots.dropped.push(number);
+            return Ok(());
+        };
+        let (clear, mut then) = replica.begin_install(r.applied);
+        // The sender may have compacted further than this store: its bound comes with its state.
+        if r.applied.max_revision > self.bounds.bound && self.bounds.compacted > self.bounds.bound {
+            boot::put_bound(&mut then, self.bounds.compacted);
+            self.bounds.bound = self.bounds.compacted;
+        }
+        r.ingesting = true;
+        effects.snapshots.push(SnapshotWork::Ingest { number, clear, then });
+        Ok(())
+    }
+
+    /// The snapshot is in, durably.
+    pub(crate) fn ingested(&mut self, number: u64, result: Result<()>, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let Some(r) = self.snapshots.receiving.remove(&number) else { return Ok(()) };
+        result?;
+        let (range, from, theirs) = r.name;
+        if let Some(replica) = self.replicas.get_mut(&range) {
+            replica.installed(&mut turn!(self, work, now), r.applied)?;
+            self.dirty.insert(range);
+            self.outbox.after(from, &Part::Installed(range, theirs, r.applied.index));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! What a range can be asked, who asked, and what it answers.
+
+use base::{CallId, Error, RangeId, Result, Revision, Span, StoreId, Term, Tick};
+use mvcc::{Captured, RangeReply, RangeReq, Reply, Request, TxnReq};
+use std::fmt;
+use std::sync::Arc;
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    /// A call of a client of this node.
+    Local(CallId),
+    /// A call of another node: one hop.
+    Remote(StoreId, CallId),
+    /// One part of a call that this node coordinates.
+    Part(CallId, u32),
+}
+
+/// A command that may change something.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Command {
+    pub origin: Origin,
+    pub request: Arc<Request>,
+    /// Not evaluated at or after this moment.
+    pub deadline: Tick,
+    /// When it came into this node.
+    pub arrived: Tick,
+}
+
+/// What is read at a revision.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Spec {
+    Scan(RangeReq),
+    /// A transaction that can write nothing.
+    Txn(TxnReq),
+    /// The sum of the hashes of the logical records at the revision.
+    Hash { span: Span, at: Revision },
+    /// Nothing is read; what is wanted is the range's commit index once everything at or below X is committed.
+    Settle { span: Span },
+}
+
+/// A read that knows its X.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadAsk {
+    pub origin: Origin,
+    pub spec: Spec,
+    /// Issued after the read arrived.
+    pub x: Revision,
+    pub compacted: Revision,
+    /// Numbers of this node's fetches up to this one may still turn out to be at or below X.
+    pub fetches: u64,
+    /// Not admitted at or after this moment.
+    pub deadline: Tick,
+}
+
+/// The answer to one part or call.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    Kv(Reply),
+    Compacted,
+    Hash { hash: u64, compacted: Revision },
+    /// Applied up to here, a replica holds everything at or below X.
+    Settled { index: base::Index },
+}
+
+/// An answer with the revision it speaks of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    pub revision: Revision,
+    pub answer: Answer,
+}
+
+/// What a lease must prove: nobody else led this range in this term's stead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proof {
+    pub range: RangeId,
+    pub term: Term,
+    pub until: Tick,
+}
+
+/// Reads from frozen state; carried out by the reader pool.
+pub struct ReadTask<V> {
+    pub origin: Origin,
+    pub spec: Spec,
+    pub x: Revision,
+    pub compacted: Revision,
+    pub view: Arc<V>,
+    pub captured: Captured,
+    /// Keeps the versions it needs from being compacted while it lives.
+    pub pin: Arc<Revision>,
+    /// For asking again, elsewhere or later.
+    pub deadline: Tick,
+}
+
+impl<V: engine::Read> ReadTask<V> {
+    /// Reads. Runs on a reader thread: no step, no lock.
+    pub fn run(&self) -> Result<Outcome> {
+        let source = mvcc::Source::new(&*self.view, &self.captured);
+        let answer = match &self.spec {
+            Spec::Scan(r) => Answer::Kv(Reply::Range(self.scan(&source, r)?)),
+            Spec::Txn(t) => Answer::Kv(Reply::Txn(mvcc::read_txn(
+                &source,
+                t,
+                mvcc::Bounds { current: self.x, compacted: self.compacted },
+            )?)),
+            Spec::Hash { span, at } => Answer::Hash {
+                hash: mvcc::hash_span(&*self.view, span, *at, self.compacted)?,
+                compacted: self.compacted,
+            },
+            Spec::Settle { .. } => return Err(Error::corrupt("a settle reads nothing")),
+        };
+        Ok(Outcome { revision: self.x, answer })
+    }
+
+    /// The question, to be asked again.
+    pub fn ask_again(self) -> ReadAsk {
+        let ReadTask { origin, spec, x, compacted, deadline, .. } = self;
+        ReadAsk { origin, spec, x, compacted, fetches: 0, deadline }
+    }
+
+    fn scan(&self, source: &mvcc::Source<'_, V>, r: &RangeReq) -> Result<RangeReply> {
+        let at = if r.revision == Revision::ZERO { self.x } else { r.revision };
+        mvcc::read(source, r, at)
+    }
+}
+
+impl Spec {
+    /// The keys it looks at.
+    pub fn spans(&self) -> Vec<Span> {
+        match self {
+            Spec::Scan(r) => vec![r.span.clone()],
+            Spec::Hash { span, .. } | Spec::Settle { span } => vec![span.clone()],
+            Spec::Txn(t) => {
+                let mut out = Vec::new();
+                Request::Txn(t.clone()).spans(&mut |s, _| out.push(s.clone()));
+                out
+            }
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Local(c) => write!(f, "{c}"),
+            Origin::Remote(s, c) => write!(f, "{s}/{c}"),
+            Origin::Part(c, p) => write!(f, "{c}.{p}"),
+        }
+    }
+}
+impl<V> fmt::Debug for ReadTask<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read {} at {}: {:?}", self.origin, self.x, self.spec)
+    }
+}

@@ -1,0 +1,151 @@
+//! Reads at a known X: admitted when everything at or below X is settled, read from a frozen view, proved by a lease
+//! or a quorum round.
+
+use crate::ask::{Answer, Outcome, Proof, ReadAsk, ReadTask, Spec};
+use crate::replica::{Replica, reroute};
+use crate::sink::{Asked, Ready, Sink, Turn};
+use base::{Error, Kind, Refusal, Result, Revision, Tick, marker};
+use engine::Engine;
+use mvcc::Captured;
+use raft::ReadRound;
+use std::sync::Arc;
+
+impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
+    /// Freezes what the read needs, overlay first, and lets it go on its lease.
+    pub(crate) fn begin_read<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, ask: ReadAsk) {
+        turn.sink.counters.reads += 1;
+        if let Spec::Settle { .. } = ask.spec {
+            let outcome = Outcome { revision: ask.x, answer: Answer::Settled { index: self.commit } };
+            let proof = self.proof(turn);
+            return turn.sink.leased.push((proof, Ready::Reply(Asked::Read(ask), Ok(outcome))));
+        }
+        if let Err(e) = check_revision(&ask, turn.floor) {
+            let proof = self.proof(turn);
+            return turn.sink.leased.push((proof, Ready::Reply(Asked::Read(ask), Err(e))));
+        }
+        let Some(lead) = &self.lead else { return };
+        let at = read_revision(&ask);
+        // Overlay before view: the other order loses a write that is being applied.
+        let early = base::bug!("overlay-captured-after-view").then(|| shared_view(turn));
+        let mut captured = Captured::default();
+        for span in ask.spec.spans() {
+            captured.add(lead.overlay.capture(&span, ask.x));
+        }
+        let view = early.unwrap_or_else(|| shared_view(turn));
+        let pin = pin(turn, at);
+        let task = ReadTask {
+            origin: ask.origin,
+            spec: ask.spec,
+            x: ask.x,
+            compacted: ask.compacted,
+            view,
+            captured,
+            pin,
+            deadline: ask.deadline,
+        };
+        let proof = self.proof(turn);
+        turn.sink.leased.push((proof, Ready::Read(task)));
+    }
+
+    /// A lease came too late (or there is none): a quorum round, begun now, after the view, takes its place.
+    pub fn prove<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, proof: Proof, ready: Ready<V>) -> Result<()> {
+        let current = self.lead.as_ref().is_some_and(|l| l.term == proof.term);
+        if !current {
+            marker!("read.leadership gone before the proof");
+            reroute(turn.sink, ready);
+            return Ok(());
+        }
+        marker!("read.round instead of lease");
+        turn.sink.counters.read_rounds += 1;
+        let mut round = None;
+        self.with_group(turn, |group, ctx, out| round = group.read_index(ctx, out).ok())?;
+        match (round, &mut self.lead) {
+            (Some(round), Some(lead)) => lead.proving.push((round, ready)),
+            _ => reroute(turn.sink, ready),
+        }
+        // A lone voter confirms at once: the confirmation came before the answer was put down.
+        self.release_confirmed(turn.sink);
+        Ok(())
+    }
+
+    /// A quorum has confirmed this round.
+    pub(crate) fn round_confirmed(&mut self, sink: &mut Sink<V>, round: ReadRound) {
+        self.confirmed = self.confirmed.max(Some(round));
+        self.release_confirmed(sink);
+    }
+
+    fn release_confirmed(&mut self, sink: &mut Sink<V>) {
+        let (Some(confirmed), Some(lead)) = (self.confirmed, &mut self.lead) else { return };
+        let proof = Proof { range: self.descriptor.id, term: lead.term, until: Tick::FAR };
+        let mut i = 0;
+        while i < lead.proving.len() {
+            if lead.proving[i].0 <= confirmed {
+                marker!("read.round confirmed");
+                let (_, ready) = lead.proving.remove(i);
+                sink.leased.push((proof, ready));
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    /// A read of this replica as it stands in the engine; the caller knows that it holds what is asked for.
+    pub fn read_as_it_stands<E: Engine<View = V>>(&mut self, engine: &E, ask: ReadAsk) -> ReadTask<V> {
+        let at = read_revision(&ask);
+        let ReadAsk { origin, spec, x, compacted, deadline, .. } = ask;
+        let captured = Captured::default();
+        ReadTask { origin, spec, x, compacted, view: Arc::new(engine.view()), captured, pin: Arc::new(at), deadline }
+    }
+}
+
+/// The view of this step: taken once, shared by all its reads.
+fn shared_view<E: Engine>(turn: &mut Turn<E>) -> Arc<E::View> {
+    turn.view.get_or_insert_with(|| Arc::new(turn.engine.view())).clone()
+}
+
+fn pin<E: Engine>(turn: &mut Turn<E>, at: Revision) -> Arc<Revision> {
+    if let Some(p) = turn.pins.last().filter(|p| ***p <= at) {
+        return p.clone();
+    }
+    let p = Arc::new(at);
+    turn.pins.push(p.clone());
+    p
+}
+
+/// The lowest revision it reads at.
+fn read_revision(ask: &ReadAsk) -> Revision {
+    match &ask.spec {
+        Spec::Scan(r) if r.revision != Revision::ZERO => ask.x.min(r.revision),
+        Spec::Hash { at, .. } => ask.x.min(*at),
+        Spec::Txn(t) => t.success.iter().chain(&t.failure).fold(ask.x, lowest),
+        Spec::Scan(_) | Spec::Settle { .. } => ask.x,
+    }
+}
+
+fn lowest(low: Revision, op: &mvcc::Request) -> Revision {
+    match op {
+        mvcc::Request::Range(r) if r.revision != Revision::ZERO => low.min(r.revision),
+        mvcc::Request::Txn(t) => t.success.iter().chain(&t.failure).fold(low, lowest),
+        _ => low,
+    }
+}
+
+/// etcd's order: a future revision first, then a compacted one.
+fn check_revision(ask: &ReadAsk, floor: Revision) -> Result<()> {
+    let at = match &ask.spec {
+        Spec::Scan(r) if r.revision != Revision::ZERO => r.revision,
+        Spec::Hash { at, .. } => *at,
+        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } => ask.x,
+    };
+    if at > ask.x {
+        return Err(Error::refused(Refusal::FutureRevision));
+    }
+    if at < ask.compacted {
+        return Err(Error::refused(Refusal::Compacted));
+    }
+    if at < floor && !base::bug!("filter-under-a-reader") {
+        marker!("read.below the store's bound");
+        return Err(Error::new(Kind::Retry, "the store has compacted past this read: a new revision is needed"));
+    }
+    Ok(())
+}
