@@ -159,18 +159,6 @@ impl Group {
             marker!("raft.commit.not_ours");
         }
     }
-
-    /// On a leader: what the node may put into the commit vector of its next frame to this member, which spares an
-    /// append. `None` for a member that does not have the committed entry yet: its next append will tell it.
-    pub fn commit_for(&self, to: base::ReplicaId) -> Option<Committed> {
-        let lead = self.lead.as_ref()?;
-        let known = lead.peer(to)?.matched >= self.log.commit || base::bug!("commit-vector-over-divergent-tail");
-        if self.log.commit < lead.term_start || !known {
-            return None;
-        }
-        // at or after the first entry of this term: every entry is of this term
-        Some(Committed { leader_term: self.hard.term, index: self.log.commit, entry_term: self.hard.term })
-    }
 }
 
 /// With a planted bug two leaders of a term are possible, and are for the checkers to find, not for an assertion.

@@ -1,7 +1,7 @@
 //! What is committed.
 
-use crate::{Ctx, Group, Output};
-use base::{Index, marker};
+use crate::{Committed, Ctx, Group, Output};
+use base::{Index, ReplicaId, marker};
 
 impl Group {
     /// Raises the commit index to what a quorum of every half has durably, if that is of this term.
@@ -26,9 +26,40 @@ impl Group {
         if let Some(lead) = &mut self.lead {
             lead.stuck = if uncommitted { give_up } else { base::Tick::FAR };
         }
+        for at in 0..self.peers() {
+            self.tell_commit(at, out);
+        }
         if first_of_term {
             marker!("raft.commit.first_of_term");
             self.place_rounds(out);
         }
+    }
+
+    /// Puts the commit index into the output's commit vector for a peer that has the entry and was not told.
+    pub(crate) fn tell_commit(&mut self, at: usize, out: &mut Output) {
+        let Some((member, told)) = self.lead.as_ref().map(|lead| (lead.peers[at].member, lead.peers[at].told)) else {
+            return;
+        };
+        let Some(news) = self.commit_for(member.replica).filter(|c| c.index > told) else { return };
+        marker!("raft.commit.told");
+        if let Some(lead) = &mut self.lead {
+            lead.peers[at].told = news.index;
+        }
+        match out.commits.iter_mut().find(|(m, _)| *m == member) {
+            Some((_, old)) => *old = news,
+            None => out.commits.push((member, news)),
+        }
+    }
+
+    /// On a leader: what a commit vector may say to this member, told before or not. `None` for a member that does not
+    /// have the committed entry yet: its next append will tell it.
+    pub fn commit_for(&self, to: ReplicaId) -> Option<Committed> {
+        let lead = self.lead.as_ref()?;
+        let known = lead.peer(to)?.matched >= self.log.commit || base::bug!("commit-vector-over-divergent-tail");
+        if self.log.commit < lead.term_start || !known {
+            return None;
+        }
+        // at or after the first entry of this term: every entry is of this term
+        Some(Committed { leader_term: self.hard.term, index: self.log.commit, entry_term: self.hard.term })
     }
 }

@@ -144,7 +144,8 @@ pub struct LogBounds {
     pub last: (Index, Term),
 }
 
-/// The durable log of one group, as the core reads it. Only indexes that were reported as written are ever asked for.
+/// The durable log of one group, as the core reads it: the records of entries, nothing that is remembered beside them.
+/// Only indexes that were reported as written are ever asked for.
 pub trait LogRead {
     /// The term of the entry at `index`; `None` if it is not in the log. The index of the last truncated entry may be
     /// answered or not: the core remembers that one itself.

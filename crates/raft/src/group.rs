@@ -154,6 +154,11 @@ impl Group {
         self.log.entries(log, from, to_inclusive, max_bytes)
     }
 
+    /// The term of the entry at `index`, if the log has it or it is the last truncated one.
+    pub fn term_at(&self, log: &dyn LogRead, index: Index) -> Option<Term> {
+        self.log.term(index, log)
+    }
+
     /// The first index that is still in memory: entries from here on cost no disk read.
     pub fn memory_from(&self) -> Index {
         self.log.tail_first()

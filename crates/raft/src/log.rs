@@ -140,7 +140,7 @@ impl Log {
         assert!(applied <= commit, "R1: applied {applied} beyond commit {commit}");
         assert!(*commit <= last.0, "R1: commit {commit} beyond last {last:?}");
         assert!(*written <= last.0, "R1: written {written} beyond last {last:?}");
-        assert!(truncated.1 <= last.1, "R1: terms fall");
+        assert!(truncated.1 <= last.1, "R1: terms fall from {truncated:?} to {last:?}");
         let mut at = (self.tail_first().prev(), Term(0));
         for e in &self.tail {
             assert!(e.index == at.0.next() && e.term >= at.1, "R1: entry {e} after {at:?}");

@@ -1,6 +1,6 @@
 //! What a group wants done: plain data, in one reusable buffer.
 
-use crate::{Entry, HardState, Member, Message};
+use crate::{Committed, Entry, HardState, Member, Message};
 use base::{Index, Term};
 use std::fmt;
 
@@ -83,6 +83,9 @@ pub struct Output {
     pub after_write: Vec<(Member, Message)>,
     /// The committed index rose to here; with the term of that entry.
     pub commit: Option<(Index, Term)>,
+    /// For the commit vectors of the next frames to these members: they have the entry and do not know yet that it is
+    /// committed. At most one element per member; no append needs to be sent for it, and no answer comes.
+    pub commits: Vec<(Member, Committed)>,
     /// Read rounds that ended well: serve them when the index is applied.
     pub reads_ready: Vec<(ReadRound, Index)>,
     /// Role, term or leader changed.
@@ -105,6 +108,7 @@ impl Output {
             && self.now.is_empty()
             && self.after_write.is_empty()
             && self.commit.is_none()
+            && self.commits.is_empty()
             && self.reads_ready.is_empty()
             && self.became.is_none()
             && self.snapshot_needed.is_empty()
@@ -121,6 +125,7 @@ impl Output {
         self.append.clear();
         self.now.clear();
         self.after_write.clear();
+        self.commits.clear();
         self.reads_ready.clear();
         self.snapshot_needed.clear();
         (self.delete, self.hard, self.mark, self.commit) = (None, None, None, None);

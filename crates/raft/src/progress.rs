@@ -38,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) fortified: Option<(SupportEpoch, Incarnation)>,
     /// The largest read round that it acknowledged in this term.
     pub(crate) round: u64,
+    /// The largest commit index that it was told.
+    pub(crate) told: Index,
 }
 
 impl Progress {
@@ -54,12 +56,23 @@ impl Progress {
             at_beat: Index(0),
             fortified: None,
             round: 0,
+            told: Index(0),
         }
     }
 
     /// Everything but what depends on time, for hashing.
     pub(crate) fn key(&self) -> impl std::hash::Hash + '_ {
-        (self.member, self.matched, self.next, self.feed, &self.inflight, self.at_beat, self.fortified, self.round)
+        (
+            self.member,
+            self.matched,
+            self.next,
+            self.feed,
+            &self.inflight,
+            self.at_beat,
+            self.fortified,
+            self.round,
+            self.told,
+        )
     }
 
     /// May another append with entries be sent?

@@ -64,8 +64,10 @@ impl Group {
             let member = peer.member;
             let message = self.append_to(ctx, member, (base, base_term), entries);
             out.now.push((member, message));
+            let commit = self.log.commit;
             if let Some(lead) = &mut self.lead {
                 lead.peers[at].sent(last, bytes);
+                lead.peers[at].told = commit;
             }
         }
     }
@@ -118,6 +120,7 @@ impl Group {
             self.maybe_commit(ctx, out);
         }
         self.send_entries(ctx, at, out);
+        self.tell_commit(at, out);
         self.trim();
         self.hand_over_if_ready(ctx, out);
         if m.fortified.is_some() && self.lead.as_ref().is_some_and(|lead| lead.lost != base::Tick::FAR) {

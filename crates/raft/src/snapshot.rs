@@ -43,12 +43,12 @@ impl Group {
         self.arm_beat(ctx);
     }
 
-    /// The node has ingested a snapshot, durably. The log then begins after it: kept if it contains the snapshot's last
-    /// entry (what follows may have been acknowledged, and counted), begun anew if not. A snapshot behind what is
-    /// committed here changes nothing.
+    /// The node has ingested a snapshot, durably, and has not touched the records of the log yet.
     ///
-    /// The node then deletes the log up to the snapshot, and calls nothing for it; [`Output::delete`] names what else
-    /// must go.
+    /// The log then begins after it: kept if it contains the snapshot's last entry (what follows may have been
+    /// acknowledged, and counted), begun anew if not; then [`Output::delete`] covers the whole old log. Until that is
+    /// durable a crash leaves a log whose term at `applied` is not that of the snapshot: the node boots such a replica
+    /// with an empty log after the snapshot. A snapshot behind what is committed here changes nothing.
     pub fn install(&mut self, ctx: &mut Ctx, snapshot: Snapshot, out: &mut Output) {
         let Snapshot { index, term, conf } = snapshot;
         if index > self.log.commit {
@@ -62,9 +62,9 @@ impl Group {
                 self.truncate(index, term);
                 self.log.trim(index);
             } else {
-                let first = index.next();
-                if self.log.last.0 >= first {
-                    out.delete = Some((first.min(out.delete.map_or(first, |d| d.0)), self.log.last.0));
+                let (first, last) = (self.log.truncated.0.next(), self.log.last.0);
+                if first <= last {
+                    out.delete = Some((first, last.max(out.delete.map_or(last, |d| d.1))));
                 }
                 out.append.clear();
                 self.log.reset((index, term));

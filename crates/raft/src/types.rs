@@ -45,6 +45,9 @@ impl Config {
 
 /// What the disk remembers of a replica.
 ///
+/// A log whose term at `applied` is not the term that was applied, or that ends before it, is what a crash in the
+/// middle of [`crate::Group::install`] leaves: the node then boots with `truncated` and `last` both at `applied`.
+///
 /// A group that starts from nothing on several stores must start everywhere with the same `truncated` at index 1 or
 /// later (and `applied` equal to it): then a member that joins later cannot be fed from an empty log, without the state
 /// that existed before the first entry, but gets a snapshot.
@@ -73,7 +76,7 @@ pub struct Ctx<'a> {
 }
 
 /// A snapshot's place in the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Snapshot {
     /// The last entry that the snapshot contains.
     pub index: Index,

@@ -1,0 +1,463 @@
+//! A small world for groups: nodes with a disk that can lose what was not synced, a network that the test plays, and
+//! the invariants of the whole group [R1] checked after every step. No time passes unless a test says so.
+//!
+//! It is shared by the golden scripts, the random walks, the differential test and the exhaustive exploration, so it
+//! can be cloned and hashed, and panics when an invariant is broken.
+#![allow(dead_code, reason = "each test uses its part of the world")]
+
+pub mod disk;
+pub mod ghost;
+pub mod liveness;
+
+use base::{Incarnation, Index, RangeId, ReplicaId, Rng, StoreId, Term, Tick};
+use bytes::Bytes;
+use disk::{Disk, View, Write};
+use ghost::Ghost;
+use raft::{Boot, Committed, Conf, ConfChange, Config, Ctx, Group, HardState, LogBounds, Member, Message, Output};
+use raft::{Payload, ReadRound, Role, Snapshot, Supports};
+use std::collections::VecDeque;
+
+/// What travels.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Body {
+    Message(Message),
+    Committed(Committed),
+    Snapshot(Snapshot, u64),
+}
+
+/// One thing on its way.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Envelope {
+    pub from: Member,
+    pub to: Member,
+    pub body: Body,
+}
+
+impl std::fmt::Display for Envelope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {} ", self.from, self.to)?;
+        match &self.body {
+            Body::Message(m) => write!(f, "{m}"),
+            Body::Committed(c) => write!(f, "{c}"),
+            Body::Snapshot(s, _) => write!(f, "snapshot {}@{} {}", s.index, s.term, s.conf),
+        }
+    }
+}
+
+/// One replica with its disk.
+#[derive(Clone, Hash)]
+pub struct Node {
+    pub member: Member,
+    /// `None` while it is down.
+    pub group: Option<Group>,
+    pub disk: Disk,
+    /// Writes under way, oldest first.
+    pub writes: VecDeque<Write>,
+    /// What is applied, perhaps not yet durably.
+    pub view: View,
+    pub supports: Supports,
+    /// Rounds that wait, and what was committed anywhere when they began.
+    pub reads: Vec<(ReadRound, Index)>,
+    pub removed: bool,
+}
+
+/// Everything.
+#[derive(Clone)]
+pub struct World {
+    pub nodes: Vec<Node>,
+    pub net: Vec<Envelope>,
+    pub ghost: Ghost,
+    pub now: Tick,
+    pub rng: Rng,
+    pub base: Config,
+    /// Tell every new commit index by commit vector.
+    pub tells_commits: bool,
+    /// One line per event, if somebody wants them.
+    pub trace: Option<Vec<String>>,
+}
+
+impl std::hash::Hash for World {
+    fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+        (&self.nodes, &self.ghost).hash(h);
+        // a network has no order: the sum of the hashes is that of the multiset
+        let mut sum = 0u128;
+        for e in &self.net {
+            let mut one = ghost::Fnv::default();
+            e.hash(&mut one);
+            sum = sum.wrapping_add(one.wide());
+        }
+        sum.hash(h);
+    }
+}
+
+pub fn member(n: u64) -> Member {
+    Member { replica: ReplicaId(n), store: StoreId(n) }
+}
+
+impl World {
+    /// Replicas 1 to `total` on stores of the same numbers; the first `voters` of them vote. Those that neither vote
+    /// nor learn are empty, as if created by a message.
+    pub fn new(total: u64, voters: u64, learners: u64, seed: u64) -> World {
+        let mut base = Config::new(RangeId(7), ReplicaId(1), StoreId(1));
+        base.max_inflight = 4;
+        let mut conf = Conf::of_voters((1..=voters).map(member));
+        conf.learners = (voters + 1..=voters + learners).map(member).collect();
+        let mut world = World {
+            nodes: Vec::new(),
+            net: Vec::new(),
+            ghost: Ghost::default(),
+            now: Tick::ms(1000),
+            rng: Rng::new(seed),
+            base,
+            tells_commits: true,
+            trace: None,
+        };
+        for n in 1..=total {
+            let known = n <= voters + learners;
+            let disk = if known { Disk::bootstrap(conf.clone()) } else { Disk::default() };
+            let supports = Supports::new(StoreId(n), Incarnation(1));
+            world.nodes.push(Node {
+                member: member(n),
+                group: None,
+                view: disk.view.clone(),
+                disk,
+                writes: VecDeque::new(),
+                supports,
+                reads: Vec::new(),
+                removed: false,
+            });
+            world.start(n as usize - 1);
+        }
+        world
+    }
+
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+
+    /// Boots a replica from its disk.
+    pub fn start(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        let cfg = Config { replica: node.member.replica, store: node.member.store, ..self.base.clone() };
+        node.disk.recover();
+        let boot = Boot {
+            hard: node.disk.hard,
+            conf: node.disk.view.conf.clone(),
+            log: LogBounds { truncated: node.disk.truncated, last: node.disk.last() },
+            applied: node.disk.view.applied,
+        };
+        node.view = node.disk.view.clone();
+        node.group = Some(Group::new(cfg, boot));
+    }
+
+    /// Kills a replica: of its writes under way the first `kept` are durable all the same.
+    pub fn crash(&mut self, n: usize, kept: usize) {
+        let node = &mut self.nodes[n];
+        for write in node.writes.drain(..).take(kept) {
+            node.disk.write(write);
+        }
+        node.group = None;
+        node.reads.clear();
+        self.ghost.crashed(&self.nodes[n]);
+    }
+
+    pub fn group(&self, n: usize) -> &Group {
+        self.nodes[n].group.as_ref().expect("the node is up")
+    }
+
+    pub fn is_up(&self, n: usize) -> bool {
+        self.nodes[n].group.is_some()
+    }
+
+    pub fn at(&self, member: Member) -> usize {
+        member.replica.0 as usize - 1
+    }
+
+    /// One call into a group, and everything that follows from it on that node.
+    pub fn call<T>(&mut self, n: usize, f: impl FnOnce(&mut Group, &mut Ctx, &mut Output) -> T) -> Option<T> {
+        let mut out = Output::new();
+        let node = &mut self.nodes[n];
+        let group = node.group.as_mut()?;
+        let mut ctx = Ctx { now: self.now, supports: &node.supports, log: &node.disk, rng: &mut self.rng };
+        let answer = f(group, &mut ctx, &mut out);
+        self.carry_out(n, out);
+        self.check_step(n);
+        Some(answer)
+    }
+
+    fn check_step(&mut self, n: usize) {
+        if let Some(group) = &self.nodes[n].group {
+            group.check();
+        }
+        self.ghost.check(&self.nodes);
+    }
+
+    fn carry_out(&mut self, n: usize, out: Output) {
+        let from = self.nodes[n].member;
+        let Output { delete, append, hard, mark, now, after_write, commit, commits, reads_ready, became, .. } = out;
+        if let Some(b) = became {
+            self.say(|| {
+                let lost = if b.lost_leadership { ", lost leadership" } else { "" };
+                let leader = b.leader.map_or("-".into(), |l| l.to_string());
+                format!("{from} is {} in term {}, leader {leader}{lost}", b.role, b.term)
+            });
+            if b.lost_leadership {
+                self.nodes[n].reads.clear();
+            }
+            if b.role == Role::Leader {
+                self.ghost.elected(&self.nodes, n);
+            }
+        }
+        for (to, m) in now {
+            self.send(from, to, Body::Message(m));
+        }
+        let write = Write { delete, append, hard, mark, after: after_write, view: None, snapshot: None };
+        if write.is_idle() && self.nodes[n].writes.is_empty() {
+            self.leave(from, write.after);
+        } else if !write.is_idle() || !write.after.is_empty() {
+            self.say(|| format!("{from} writes {write}"));
+            self.nodes[n].writes.push_back(write);
+        }
+        for (round, index) in reads_ready {
+            self.say(|| format!("{from} {round} ready at {index}"));
+            self.ghost.read_ready(&mut self.nodes[n], round, index);
+        }
+        if out.removed.is_some() {
+            self.say(|| format!("{from} is told that it was removed"));
+            self.nodes[n].removed = true;
+        }
+        if let Some((index, term)) = commit {
+            self.say(|| format!("{from} commits {index}@{term}"));
+            self.ghost.committed(&self.nodes, n, index);
+            self.apply(n, index);
+        }
+        let tells = self.tells_commits;
+        for (to, told) in commits.into_iter().filter(|_| tells) {
+            self.send(from, to, Body::Committed(told));
+        }
+        for to in out.snapshot_needed {
+            self.send_snapshot(n, to);
+        }
+    }
+
+    fn leave(&mut self, from: Member, messages: Vec<(Member, Message)>) {
+        for (to, m) in messages {
+            self.send(from, to, Body::Message(m));
+        }
+    }
+
+    /// Puts something on its way; messages go through their encoding.
+    pub fn send(&mut self, from: Member, to: Member, body: Body) {
+        let body = match body {
+            Body::Message(m) => {
+                let mut bytes = Vec::new();
+                m.encode(&mut bytes);
+                let back = Message::decode(&mut Bytes::from(bytes)).expect("what we encode can be decoded");
+                assert_eq!(m, back, "a message changes on its way");
+                self.ghost.sent(from, to, &m);
+                Body::Message(back)
+            }
+            other => other,
+        };
+        let envelope = Envelope { from, to, body };
+        self.say(|| envelope.to_string());
+        self.net.push(envelope);
+    }
+
+    /// Applies everything committed; durable with the last write under way, or at once if there is none.
+    fn apply(&mut self, n: usize, to: Index) {
+        loop {
+            let node = &mut self.nodes[n];
+            let Some(group) = node.group.as_mut() else { return };
+            let from = node.view.applied.next();
+            if from > to {
+                break;
+            }
+            let entries = group.entries(&node.disk, from, to, usize::MAX).expect("the disk can be read");
+            assert!(!entries.is_empty(), "committed entries from {from} to {to} cannot be read");
+            for entry in entries {
+                self.apply_one(n, entry);
+            }
+        }
+        let node = &mut self.nodes[n];
+        match node.writes.back_mut() {
+            Some(write) => write.view = Some(node.view.clone()),
+            None => node.disk.view = node.view.clone(),
+        }
+    }
+
+    fn apply_one(&mut self, n: usize, entry: raft::Entry) {
+        let node = &mut self.nodes[n];
+        node.view.take(&entry);
+        self.ghost.applied(&node.view);
+        let index = entry.index;
+        if let Payload::Conf(bytes) = entry.payload {
+            let change = ConfChange::decode(bytes).expect("a conf entry holds a change");
+            if let Ok(conf) = self.nodes[n].view.conf.apply(&change) {
+                self.nodes[n].view.conf = conf.clone();
+                self.say(|| format!("p{} applies {index}: {conf}", n + 1));
+                self.call(n, |g, ctx, out| g.conf_applied(ctx, index, conf, out));
+            }
+        }
+        self.call(n, |g, ctx, out| g.applied(ctx, index, out));
+    }
+
+    /// What a node's next frames would say about this group's commit index.
+    pub fn tell_commits(&mut self, n: usize) {
+        let from = self.nodes[n].member;
+        for to in self.nodes[n].view.conf.members() {
+            let told = self.nodes[n].group.as_ref().and_then(|g| g.commit_for(to.replica));
+            if let Some(told) = told.filter(|_| to != from) {
+                self.send(from, to, Body::Committed(told));
+            }
+        }
+    }
+
+    fn send_snapshot(&mut self, n: usize, to: Member) {
+        let (view, from) = (self.nodes[n].view.clone(), self.nodes[n].member);
+        let term = self.nodes[n].group.as_ref().and_then(|g| g.term_at(&self.nodes[n].disk, view.applied));
+        let snapshot = Snapshot { index: view.applied, term: term.expect("applied is in the log"), conf: view.conf };
+        let index = snapshot.index;
+        self.send(from, to, Body::Snapshot(snapshot, view.state));
+        self.call(n, |g, ctx, out| g.snapshot_sent(ctx, to.replica, Some(index), out));
+    }
+
+    /// Takes the `at`-th thing off the network and delivers it.
+    pub fn deliver(&mut self, at: usize) {
+        let envelope = self.net.remove(at);
+        self.deliver_copy(envelope);
+    }
+
+    pub fn deliver_copy(&mut self, envelope: Envelope) {
+        let Envelope { from, to, body } = envelope;
+        let n = self.at(to);
+        if !self.is_up(n) {
+            return;
+        }
+        match body {
+            Body::Message(m) => {
+                self.call(n, |g, ctx, out| g.receive(ctx, from, m, out));
+            }
+            Body::Committed(told) => {
+                self.call(n, |g, ctx, out| g.receive_commit(ctx, from, told, out));
+            }
+            Body::Snapshot(snapshot, state) => {
+                // the node ingests it only if it is news, in the order of its writer
+                if snapshot.index > self.group(n).commit() {
+                    let write = Write { snapshot: Some((snapshot, state)), ..Write::default() };
+                    self.nodes[n].writes.push_back(write);
+                } else {
+                    self.call(n, |g, ctx, out| g.install(ctx, snapshot, out));
+                }
+            }
+        }
+    }
+
+    /// The oldest write under way becomes durable, and the group hears of it.
+    pub fn complete(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        let Some(write) = node.writes.pop_front() else { return };
+        let (mark, snapshot) = (write.mark, write.snapshot.clone());
+        // a snapshot behind what is committed meanwhile is thrown away
+        let useful = snapshot.as_ref().is_some_and(|(s, _)| node.group.as_ref().is_some_and(|g| s.index > g.commit()));
+        let after = write.after.clone();
+        if snapshot.is_none() {
+            node.disk.write(write);
+        } else if let (true, Some((s, state)), Some(group)) = (useful, &snapshot, &node.group) {
+            assert!(s.index > group.commit());
+            node.disk.ingest(s, *state);
+            node.view = node.disk.view.clone();
+        }
+        let from = node.member;
+        self.say(|| format!("{from} is durable"));
+        self.leave(from, after);
+        if let Some((term, index)) = mark {
+            self.call(n, |g, ctx, out| g.written(ctx, term, index, out));
+        }
+        if let Some((s, _)) = snapshot {
+            self.call(n, |g, ctx, out| g.install(ctx, s, out));
+        }
+    }
+
+    pub fn campaign(&mut self, n: usize) {
+        self.call(n, |g, ctx, out| g.campaign(ctx, out));
+    }
+
+    pub fn propose(&mut self, n: usize, data: &str) -> bool {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        self.call(n, |g, ctx, out| g.propose(ctx, data, out).is_ok()).unwrap_or(false)
+    }
+
+    pub fn read(&mut self, n: usize) -> Option<ReadRound> {
+        let begun = self.ghost.last_committed();
+        let mut ready: Vec<(ReadRound, Index)> = Vec::new();
+        let round = self.call(n, |g, ctx, out| {
+            let round = g.read_index(ctx, out);
+            ready = std::mem::take(&mut out.reads_ready);
+            round.ok()
+        })??;
+        self.nodes[n].reads.push((round, begun));
+        for (round, index) in ready {
+            self.say(|| format!("p{} {round} ready at {index}", n + 1));
+            self.ghost.read_ready(&mut self.nodes[n], round, index);
+        }
+        Some(round)
+    }
+
+    /// The log up to `to` goes away, as far as it is applied durably.
+    pub fn truncate(&mut self, n: usize, to: Index) {
+        let node = &mut self.nodes[n];
+        let Some(group) = &mut node.group else { return };
+        let to = to.min(node.disk.view.applied).min(group.applied_index());
+        let Some(term) = group.term_at(&node.disk, to).filter(|_| to > node.disk.truncated.0) else { return };
+        group.truncate(to, term);
+        node.disk.truncate(to, term);
+        self.check_step(n);
+    }
+
+    /// Delivers and completes until nothing is left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let busy = (0..self.nodes.len()).find(|n| !self.nodes[*n].writes.is_empty() && self.is_up(*n));
+            match busy {
+                Some(n) => self.complete(n),
+                None if !self.net.is_empty() => self.deliver(0),
+                None => return,
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Time passes; deadlines that come by are called in order.
+    pub fn pass(&mut self, by: Tick, settle: bool) {
+        let end = self.now + by;
+        loop {
+            let next = (0..self.nodes.len())
+                .filter_map(|n| self.nodes[n].group.as_ref().map(|g| (g.next_deadline(), n)))
+                .min()
+                .filter(|(at, _)| *at <= end);
+            let Some((at, n)) = next else { break };
+            self.now = self.now.max(at);
+            self.call(n, |g, ctx, out| g.deadline(ctx, out));
+            if settle {
+                self.settle();
+            }
+        }
+        self.now = end;
+    }
+
+    pub fn leader(&self) -> Option<usize> {
+        let leaders = (0..self.nodes.len()).filter(|n| self.nodes[*n].group.as_ref().is_some_and(Group::is_leader));
+        leaders.max_by_key(|n| self.group(*n).term())
+    }
+
+    pub fn hard(&self, n: usize) -> HardState {
+        HardState { term: self.group(n).term(), vote: self.group(n).vote() }
+    }
+
+    pub fn term(&self, n: usize) -> Term {
+        self.group(n).term()
+    }
+}
