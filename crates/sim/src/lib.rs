@@ -26,7 +26,13 @@
 
 pub mod check;
 pub mod clock;
+#[cfg(feature = "world")]
+pub mod museum;
 pub mod net;
 pub mod options;
 pub mod report;
+#[cfg(feature = "world")]
+pub mod runner;
 pub mod workload;
+#[cfg(feature = "world")]
+pub mod world;

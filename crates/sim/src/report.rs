@@ -6,7 +6,7 @@ use std::fmt;
 /// Counted things, by name, in columns that must not be zero, and others.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Totals {
-    counts: BTreeMap<(Part, &'static str), u64>,
+    pub(crate) counts: BTreeMap<(Part, &'static str), u64>,
     /// Visits of each marker of the production crates.
     pub markers: BTreeMap<&'static str, u64>,
 }

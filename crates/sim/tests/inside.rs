@@ -15,7 +15,7 @@ fn replica(term: u64, cursors: [u64; 4]) -> RangeView {
         leads: false,
         lease_until: 0,
         cursors: cursors.map(Index),
-        committed_term: None,
+        committed: None,
         state_hash: None,
     }
 }
@@ -61,12 +61,12 @@ const VIOLATIONS: &[(Rule, &str, Run)] = &[
         i.stepped(2, &node(1, RangeView { state_hash: Some(9), ..replica(3, [0, 4, 4, 4]) }))
     }),
     (Rule::SameEntry, "one index, committed in two terms", |i| {
-        i.stepped(1, &node(1, RangeView { committed_term: Some(Term(2)), ..replica(3, [0, 4, 4, 4]) }))?;
-        i.stepped(2, &node(2, RangeView { committed_term: Some(Term(3)), ..replica(3, [0, 4, 4, 4]) }))
+        i.stepped(1, &node(1, RangeView { committed: Some((Index(4), Term(2))), ..replica(3, [0, 4, 4, 4]) }))?;
+        i.stepped(2, &node(2, RangeView { committed: Some((Index(4), Term(3))), ..replica(3, [0, 4, 4, 4]) }))
     }),
     (Rule::SameEntry, "a committed entry is replaced at its own node", |i| {
-        i.stepped(1, &node(1, RangeView { committed_term: Some(Term(2)), ..replica(3, [0, 3, 4, 4]) }))?;
-        i.stepped(2, &node(1, RangeView { committed_term: Some(Term(3)), ..replica(3, [0, 4, 4, 4]) }))
+        i.stepped(1, &node(1, RangeView { committed: Some((Index(4), Term(2))), ..replica(3, [0, 3, 4, 4]) }))?;
+        i.stepped(2, &node(1, RangeView { committed: Some((Index(4), Term(3))), ..replica(3, [0, 4, 4, 4]) }))
     }),
     (Rule::NothingGoesBack, "a term falls", |i| {
         i.stepped(1, &node(1, replica(3, [0, 1, 1, 1])))?;

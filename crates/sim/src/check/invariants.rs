@@ -34,8 +34,8 @@ pub struct RangeView {
     pub lease_until: u64,
     /// Truncated, applied, committed and last index, in this order.
     pub cursors: [Index; 4],
-    /// Term of the last committed entry, where known.
-    pub committed_term: Option<Term>,
+    /// A position that is committed, and the term of the entry there, where known.
+    pub committed: Option<(Index, Term)>,
     /// Hash of the whole replicated state at `cursors[1]`, where known.
     pub state_hash: Option<u64>,
 }
@@ -48,7 +48,7 @@ struct RangeMemory {
     committed: BTreeMap<Index, (Term, StoreId)>,
     leases: BTreeMap<StoreId, u64>,
     replicas: BTreeMap<StoreId, RangeView>,
-    /// Per store: what it has said is on its disk (term, committed-and-acknowledged index).
+    /// Per store: what it has said is on its disk: its term, and its log in that term up to an index.
     durable: BTreeMap<StoreId, (Term, Index)>,
 }
 
@@ -98,14 +98,16 @@ impl Invariants {
 
     /// A node told another that its term and log reach this far: from now on they must.
     pub fn promised(&mut self, store: StoreId, range: RangeId, durable: (Term, Index)) {
-        self.ranges.entry(range).or_default().durable.insert(store, durable);
+        let promised = self.ranges.entry(range).or_default().durable.entry(store).or_insert(durable);
+        *promised = (*promised).max(durable);
     }
 
     /// A node came back: is what it promised still there?
     pub fn restarted(&mut self, store: StoreId, range: RangeId, found: (Term, Index)) -> Result<(), Violation> {
         self.checked += 1;
         let Some(&promised) = self.ranges.entry(range).or_default().durable.get(&store) else { return Ok(()) };
-        if found.0 < promised.0 || found.1 < promised.1 {
+        // A later term may have taken entries away again.
+        if found < promised {
             self.rules.broken(Rule::DurableStays, || {
                 format!(
                     "{store} {range} promised {}@{} and came back with {}@{}",
@@ -196,10 +198,10 @@ impl Invariants {
         } else {
             memory.leases.remove(&store);
         }
-        if let Some(term) = view.committed_term {
-            let (before, other) = *memory.committed.entry(committed).or_insert((term, store));
+        if let Some((index, term)) = view.committed {
+            let (before, other) = *memory.committed.entry(index).or_insert((term, store));
             if before != term {
-                rules.broken(Rule::SameEntry, || at(format!("committed {committed}@{term}, {other} has @{before}")))?;
+                rules.broken(Rule::SameEntry, || at(format!("committed {index}@{term}, {other} has @{before}")))?;
             }
         }
         if let Some(hash) = view.state_hash {

@@ -85,6 +85,8 @@ rules! {
     SameVersion,
     /// invariants: what a node said it had written, it still has after a restart.
     DurableStays,
+    /// invariants: no assertion inside a node fails.
+    AssertionsHold,
     /// liveness: every client has been answered.
     AllAnswered,
     /// liveness: every range has one leader, and every replica follows it.

@@ -1,0 +1,82 @@
+//! The museum: classic bugs of consensus stores, each planted behind `base::bug!` where it would live, each of which
+//! the simulator must find. `docs/museum.md` says where each has bitten somebody.
+
+use crate::check::{Rules, Violation};
+use crate::options::Options;
+use crate::runner;
+
+/// One exhibit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bug {
+    /// As in `base::bug!`.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub what: &'static str,
+}
+
+const fn bug(name: &'static str, what: &'static str) -> Bug {
+    Bug { name, what }
+}
+
+/// All exhibits that a world can show. Those that only small worlds of the Raft core show are listed in
+/// `crates/raft/tests/museum.rs`.
+pub const BUGS: &[Bug] = &[
+    bug("ack-before-fsync", "a follower acknowledges what its disk does not have yet"),
+    bug("append-without-prev-check", "entries are appended behind a base that does not match"),
+    bug("asks-without-hearing", "a store asks for support although it hears nobody"),
+    bug("commit-beyond-match", "a follower commits beyond what is known to match"),
+    bug("commit-older-term-by-counting", "an entry of an older term is committed by counting copies"),
+    bug("commit-vector-over-divergent-tail", "a commit index without entries is taken over a divergent tail"),
+    bug("compare-sees-own-writes", "a nested compare sees what its own transaction wrote"),
+    bug("defortify-any-term", "the end of one leadership ends the fortification of another"),
+    bug("delayed-timeout-now", "a late TimeoutNow starts an election in a later term"),
+    bug("delete-of-nothing-counts", "a delete that finds nothing takes a revision"),
+    bug("drift-counted-once", "a lease is shortened for one clock's drift, not for both"),
+    bug("fetch-repeat-issues-anew", "a repeated fetch gets new numbers"),
+    bug("filter-ignores-pins", "compaction removes what a reader still reads"),
+    bug("filter-under-a-reader", "the filter drops the newest version below its bound"),
+    bug("fortified-unsupported", "a follower fortifies a leader whose store it does not support"),
+    bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
+    bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
+    bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
+    bug("numbers-of-an-older-sequencer", "numbers of a deposed sequencer are taken"),
+    bug("overlay-captured-after-view", "a write that is being applied is in neither the overlay nor the view"),
+    bug("own-copy-counts-before-written", "a leader counts its own copy before its disk has it"),
+    bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),
+    bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to"),
+    bug("reused-read-context", "a read round is confirmed by answers to an earlier one"),
+    bug("snapshot-drops-the-tail", "installing a snapshot loses entries behind it"),
+    bug("sub-order-lost", "operations of one transaction are ordered by key alone"),
+    bug("truncate-unapplied-log", "the log is cut before it is applied"),
+    bug("txn-branch-swapped", "a transaction reports the branch that it did not take"),
+    bug("version-not-reset-after-delete", "a key that was deleted goes on counting versions"),
+    bug("vote-before-write", "a vote leaves before it is durable"),
+    bug("vote-for-shorter-log", "a vote for a candidate whose log is behind"),
+    bug("vote-forgotten-on-restart", "a vote is not read back at boot"),
+    bug("vote-while-fortified", "a follower votes while its leader holds a lease"),
+    bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index"),
+];
+
+/// The one that every run of CI must find.
+pub const CANARY: &str = "own-copy-counts-before-written";
+
+/// How a bug was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    pub seed: u64,
+    /// How many seeds it took.
+    pub seeds: u64,
+    pub violation: Violation,
+}
+
+/// Plants a bug and runs seeds until one finds it.
+pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Option<Found> {
+    base::museum::plant(bug.name);
+    let found = (0..most).find_map(|n| {
+        let seed = first + n;
+        let violation = runner::run(&Options::of(seed), rules, None).violation?;
+        Some(Found { seed, seeds: n + 1, violation })
+    });
+    base::museum::plant("");
+    found
+}

@@ -1,0 +1,348 @@
+//! What breaks, when, and how it is mended.
+
+use super::{Event, MS, SEC, World};
+use crate::options::{Every, Options};
+use crate::report::Part;
+use base::{Rng, Tick};
+use bytes::Bytes;
+use engine::mem::{Crash, Fault};
+use node::Input;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident, $name:literal, $every:ident;)*) => {
+        /// Kinds of faults that strike at some moment.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub(super) enum Kind { $($(#[$doc])* $kind,)* }
+        impl Kind {
+            const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+            fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name,)* }
+            }
+            fn every(self, o: &Options) -> Every {
+                match self { $(Kind::$kind => o.faults.$every,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A process is killed; what was not synced is lost, kept, or torn.
+    Crash, "crash", crash;
+    /// All processes are killed at once.
+    CrashAll, "crash of all", crash_all;
+    /// A process is told to end in order.
+    Stop, "orderly stop", stop;
+    /// A machine stands still for a while; its clock runs on.
+    Pause, "pause", pause;
+    /// Time passes between reading the clock and using it.
+    StaleNow, "stale now", stale_now;
+    /// Some nodes are cut off from the others.
+    Cut, "partition", cut;
+    /// One direction is cut.
+    OneWay, "one-way cut", one_way;
+    /// Two halves that only one node reaches.
+    Bridge, "bridge", bridge;
+    /// Streams break and are set up anew.
+    Reset, "stream reset", reset;
+    /// A disk hangs.
+    Stall, "disk stall", stall;
+    /// A disk is slow.
+    Slow, "slow disk", slow;
+    /// A disk is full.
+    Full, "disk full", full;
+    /// A write or a sync fails: the store stops.
+    WriteFault, "write or sync fails", write_fault;
+    /// A clock changes its rate.
+    Rate, "clock rate", rate;
+    /// A compaction drops what it may.
+    Filter, "compaction", filter;
+}
+
+/// How something is mended.
+pub(super) enum Mend {
+    Start(usize),
+    Join(Vec<(usize, usize)>),
+    Unstall(usize),
+    Hasten(usize),
+    Room(usize),
+    /// An orderly stop that does not come to an end is ended.
+    Insist(usize, u64),
+}
+
+/// What breaks.
+pub(super) struct Faults {
+    rng: Rng,
+    /// Lives of processes so far.
+    pub lives: u64,
+    pub late_answers: u64,
+    garbled: u64,
+    over: bool,
+    struck: bool,
+}
+
+impl Faults {
+    pub fn new(rng: Rng) -> Faults {
+        Faults { rng, lives: 0, late_answers: 0, garbled: 0, over: false, struck: false }
+    }
+
+    /// When numbers may have been burnt: all the time, once anything broke; else while the first leaders were elected.
+    pub fn disruptions(&self, o: &Options, now: u64) -> Vec<(u64, u64)> {
+        let calm = o.is_calm() && !self.struck;
+        vec![(0, if calm { 1_000 * SEC + 3 * SEC } else { now })]
+    }
+}
+
+impl World<'_> {
+    pub(super) fn begin_faults(&mut self) {
+        for &kind in Kind::ALL {
+            self.totals.add(Part::Faults, kind.name(), 0);
+            self.plan_strike(kind);
+        }
+    }
+
+    fn plan_strike(&mut self, kind: Kind) {
+        let every = kind.every(&self.options);
+        if every > 0 && !self.faults.over {
+            let after = every / 4 + self.faults.rng.below(every * 3 / 2);
+            self.after(after, Event::Strike(kind));
+        }
+    }
+
+    fn some_host(&mut self) -> Option<usize> {
+        let up: Vec<usize> = (0..self.hosts.len()).filter(|i| self.hosts[*i].is_up()).collect();
+        if up.is_empty() { None } else { Some(*self.faults.rng.pick(&up)) }
+    }
+
+    pub(super) fn strike(&mut self, kind: Kind) {
+        if self.faults.over {
+            return;
+        }
+        self.plan_strike(kind);
+        if let Some(i) = self.some_host() {
+            let store = self.hosts[i].store;
+            self.trace(format_args!("FAULT {} ({store})", kind.name()));
+            if self.do_strike(kind, i) {
+                self.faults.struck = true;
+                self.totals.add(Part::Faults, kind.name(), 1);
+            }
+        }
+    }
+
+    /// Does it, if it can be done to this host; how long it lasts is drawn.
+    fn do_strike(&mut self, kind: Kind, i: usize) -> bool {
+        let lasts = {
+            let rng = &mut self.faults.rng;
+            *rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC, 6 * SEC]) + rng.below(SEC)
+        };
+        match kind {
+            Kind::Crash => self.kill(i, lasts),
+            Kind::CrashAll => {
+                for host in 0..self.hosts.len() {
+                    let lasts = lasts + self.faults.rng.below(SEC);
+                    self.kill(host, lasts);
+                }
+            }
+            Kind::Stop => {
+                let life = self.hosts[i].life;
+                self.hosts[i].stopping = true;
+                self.input(i, Input::Stop);
+                self.after(5 * SEC, Event::Mend(Mend::Insist(i, life)));
+                self.after(5 * SEC + lasts, Event::Mend(Mend::Start(i)));
+            }
+            Kind::Pause => self.hosts[i].paused_until = self.now + lasts,
+            Kind::StaleNow => self.hosts[i].stale_by = lasts,
+            Kind::Cut | Kind::OneWay | Kind::Bridge => return self.cut(kind, i, lasts),
+            Kind::Reset => return self.reset(i),
+            Kind::Stall => {
+                self.hosts[i].disk.set_stalled(true);
+                self.after(lasts, Event::Mend(Mend::Unstall(i)));
+            }
+            Kind::Slow => {
+                self.hosts[i].disk_queue.slow = 5 + self.faults.rng.below(200);
+                self.after(lasts, Event::Mend(Mend::Hasten(i)));
+            }
+            Kind::Full => {
+                self.hosts[i].disk.set_full(true);
+                self.after(lasts, Event::Mend(Mend::Room(i)));
+            }
+            Kind::WriteFault => {
+                let fault = *self.faults.rng.pick(&[Fault::Write, Fault::Sync, Fault::Ingest]);
+                self.hosts[i].disk.fail_next(fault);
+            }
+            Kind::Rate => {
+                let drift = self.options.drift;
+                let rate = 1_000_000 - drift + self.faults.rng.below(2 * drift + 1);
+                self.set_rate(i, rate);
+            }
+            Kind::Filter => {
+                let mut rng = self.faults.rng.fork();
+                return self.hosts[i].disk.compact_some(&mut rng).is_ok_and(|dropped| dropped > 0);
+            }
+        }
+        true
+    }
+
+    fn set_rate(&mut self, i: usize, rate: u64) {
+        let now = self.now;
+        self.hosts[i].clock.set_rate(now, rate);
+        let wake = self.hosts[i].wake_at.0;
+        self.hosts[i].wake_at = (Tick::FAR, u64::MAX);
+        self.plan_wake(i, wake);
+        self.look(i);
+    }
+
+    fn kill(&mut self, i: usize, lasts: u64) {
+        let unsynced = self.hosts[i].disk.unsynced() + self.hosts[i].disk_queue.writing;
+        let crash = Crash::draw(&mut self.faults.rng, unsynced);
+        self.end(i, crash);
+        self.after(lasts, Event::Mend(Mend::Start(i)));
+    }
+
+    /// The node or its disk gave up: the process ends, and is started again by whoever watches over it.
+    pub(super) fn node_failed(&mut self, i: usize, error: &base::Error) {
+        let store = self.hosts[i].store;
+        self.trace(format_args!("{store} gives up: {error}"));
+        self.faults.struck = true;
+        self.totals.add(Part::Size, "stores gave up", 1);
+        if error.kind == base::Kind::Corrupt {
+            self.totals.add(Part::Size, "stores lost", 1);
+            self.hosts[i].lost = true;
+        }
+        let lasts = 100 * MS + self.faults.rng.below(SEC);
+        self.kill(i, lasts);
+    }
+
+    /// Cuts links around this host.
+    fn cut(&mut self, kind: Kind, i: usize, lasts: u64) -> bool {
+        let n = self.hosts.len();
+        if n < 2 {
+            return false;
+        }
+        let mut side: Vec<bool> = (0..n).map(|_| self.faults.rng.chance(500_000)).collect();
+        side[i] = true;
+        side[(i + 1) % n] = false;
+        let mut links = Vec::new();
+        for a in 0..n {
+            for b in 0..n {
+                let apart = side[a] != side[b];
+                let cut = match kind {
+                    Kind::Bridge => apart && a != i && b != i,
+                    Kind::OneWay => apart && side[a],
+                    _ => apart,
+                };
+                if a != b && cut {
+                    links.push((a, b));
+                }
+            }
+        }
+        if links.is_empty() {
+            return false;
+        }
+        for (a, b) in &links {
+            self.net.cut(*a, *b);
+        }
+        self.after(lasts, Event::Mend(Mend::Join(links)));
+        true
+    }
+
+    /// Streams between this host and another break, and stand again.
+    fn reset(&mut self, i: usize) -> bool {
+        let n = self.hosts.len();
+        if n < 2 {
+            return false;
+        }
+        let other = (i + 1 + self.faults.rng.below(n as u64 - 1) as usize) % n;
+        for (a, b) in [(i, other), (other, i)] {
+            let peer = self.hosts[b].store;
+            self.input(a, Input::Disconnected(peer));
+            if self.hosts[b].is_up() {
+                self.input(a, Input::Connected(peer));
+            }
+        }
+        true
+    }
+
+    /// A frame may arrive with a bit flipped.
+    pub(super) fn garble(&mut self, bytes: Bytes) -> Bytes {
+        let usual = self.options.net.drop == 0 || self.faults.over;
+        if usual || !self.faults.rng.chance(self.options.net.drop / 10) || bytes.is_empty() {
+            return bytes;
+        }
+        self.faults.garbled += 1;
+        let mut copy = bytes.to_vec();
+        let at = self.faults.rng.below(copy.len() as u64) as usize;
+        copy[at] ^= 1 << self.faults.rng.below(8);
+        Bytes::from(copy)
+    }
+
+    pub(super) fn mend(&mut self, mend: Mend) {
+        match mend {
+            Mend::Start(i) => self.start(i),
+            Mend::Join(links) => {
+                if !self.faults.over {
+                    links.iter().for_each(|(a, b)| self.net.join(*a, *b));
+                }
+            }
+            Mend::Unstall(i) => {
+                self.hosts[i].disk.set_stalled(false);
+                if std::mem::take(&mut self.hosts[i].disk_queue.hung) {
+                    let life = self.hosts[i].life;
+                    self.disk_done(i, life);
+                }
+            }
+            Mend::Hasten(i) => self.hosts[i].disk_queue.slow = 1,
+            Mend::Room(i) => self.hosts[i].disk.set_full(false),
+            Mend::Insist(i, life) => {
+                if self.hosts[i].life == life && self.hosts[i].stopping {
+                    self.end(i, Crash::Keep);
+                }
+            }
+        }
+    }
+
+    /// The second half of every run: all is mended, and service is demanded.
+    pub(super) fn heal(&mut self) {
+        self.trace(format_args!("HEAL"));
+        self.faults.over = true;
+        self.net.heal();
+        for i in 0..self.hosts.len() {
+            self.mend(Mend::Unstall(i));
+            self.mend(Mend::Hasten(i));
+            self.mend(Mend::Room(i));
+            self.hosts[i].paused_until = self.hosts[i].paused_until.min(self.now);
+            if self.hosts[i].stopping || self.hosts[i].disk.has_failed() {
+                self.end(i, Crash::Keep);
+            }
+            self.start(i);
+        }
+        for a in 0..self.hosts.len() {
+            for b in 0..self.hosts.len() {
+                if a != b && self.hosts[b].is_up() {
+                    let peer = self.hosts[b].store;
+                    self.input(a, Input::Connected(peer));
+                }
+            }
+        }
+    }
+
+    /// What the network and the shell did, and what the checkers looked at.
+    pub(super) fn count_everything(&mut self) {
+        let n = &self.net;
+        let counts = [
+            (Part::Faults, "frame lost", n.dropped),
+            (Part::Faults, "frame twice", n.duplicated),
+            (Part::Faults, "frame overtaken", n.straggled),
+            (Part::Faults, "frame replayed late", n.replayed),
+            (Part::Faults, "frame garbled", self.faults.garbled),
+            (Part::Protocol, "answer too late", self.faults.late_answers),
+            (Part::Checks, "invariants", self.invariants.checked()),
+        ];
+        for (part, name, n) in counts {
+            self.totals.add(part, name, n);
+        }
+        for verb in crate::workload::Verb::ALL {
+            self.totals.add(Part::Asked, super::clients::name(verb), 0);
+            self.totals.add(Part::Answered, super::clients::name(verb), 0);
+        }
+    }
+}

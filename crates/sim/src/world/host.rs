@@ -1,0 +1,525 @@
+//! A node's machine: what `server` is in the real world. It carries effects out, and may be late with everything.
+
+use super::{Event, MS, World};
+use crate::clock::Clock;
+use base::{BootId, Leased, Rng, StoreId, Tick};
+use bytes::Bytes;
+use engine::mem::{Crash, Mem, MemView};
+use engine::{Batch, Engine, Stage};
+use node::{Config, Effects, Input, Lane, Node, Outgoing, SnapshotWork, WriteTask};
+use range::{Origin, Proof, ReadTask, Ready};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A step's effects.
+pub(super) type Carried = Effects<Mem>;
+
+/// One machine and the node on it.
+pub(super) struct Host {
+    pub store: StoreId,
+    pub disk: Mem,
+    pub node: Option<Node<Mem>>,
+    pub clock: Clock,
+    /// Raised at every start and every end, over all hosts: events of an earlier life are void.
+    pub life: u64,
+    pub inbox: Vec<Input<MemView>>,
+    pub stepping: bool,
+    /// Nothing of this machine moves until then.
+    pub paused_until: u64,
+    /// The next step reads the clock and is then held up for so long.
+    pub stale_by: u64,
+    pub wake_at: (Tick, u64),
+    pub disk_queue: DiskQueue,
+    pub snapshots: SnapshotThread,
+    pub reads: BTreeMap<u64, ReadTask<MemView>>,
+    pub next_read: u64,
+    /// Its disk is gone or lies: it never comes back.
+    pub lost: bool,
+    pub stopping: bool,
+    pub rng: Rng,
+}
+
+/// The writer: tasks that wait, and how many of them are being written.
+#[derive(Default)]
+pub(super) struct DiskQueue {
+    pub tasks: VecDeque<WriteTask>,
+    pub writing: usize,
+    pub handed: u64,
+    pub written: u64,
+    /// So many times slower than usual.
+    pub slow: u64,
+    /// Ended while the disk hung: goes on when it no longer does.
+    pub hung: bool,
+}
+
+/// The thread that reads, stages and ingests snapshots, in order.
+#[derive(Default)]
+pub(super) struct SnapshotThread {
+    /// With the write task that must be durable first.
+    pub work: VecDeque<(u64, SnapshotWork<MemView>)>,
+    pub busy: bool,
+    pub stages: BTreeMap<u64, Box<dyn Stage>>,
+}
+
+impl Host {
+    pub fn new(store: StoreId, rng: Rng) -> Host {
+        Host {
+            store,
+            disk: Mem::new(),
+            node: None,
+            clock: Clock::new(0, 0, 1_000_000),
+            life: 0,
+            inbox: Vec::new(),
+            stepping: false,
+            paused_until: 0,
+            stale_by: 0,
+            wake_at: (Tick::FAR, u64::MAX),
+            disk_queue: DiskQueue::default(),
+            snapshots: SnapshotThread::default(),
+            reads: BTreeMap::new(),
+            next_read: 0,
+            lost: false,
+            stopping: false,
+            rng,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+impl World<'_> {
+    /// Initialises an empty disk.
+    pub(super) fn found(&mut self, i: usize) {
+        let boot = BootId(self.hosts[i].rng.next_u64());
+        let host = &self.hosts[i];
+        node::boot::bootstrap(&host.disk, &self.founding, host.store, boot)
+            .expect("an empty disk takes its first batch");
+    }
+
+    /// The process starts.
+    pub(super) fn start(&mut self, i: usize) {
+        if self.hosts[i].is_up() || self.hosts[i].lost {
+            return;
+        }
+        self.faults.lives += 1;
+        let now = self.now;
+        let drift = self.options.drift;
+        let config = self.config();
+        let host = &mut self.hosts[i];
+        host.life = self.faults.lives;
+        // Each boot has a clock of its own.
+        let rate = 1_000_000 - drift + host.rng.below(2 * drift + 1);
+        host.clock = Clock::new(now, host.rng.below(1_000_000 * MS), rate);
+        let (rng, local) = (host.rng.fork(), host.clock.read(now));
+        match Node::open(config, host.disk.clone(), rng, local) {
+            Ok(node) => host.node = Some(node),
+            Err(e) => {
+                host.lost = true;
+                self.trace(format_args!("{} does not start: {e}", StoreId(i as u64 + 1)));
+                return;
+            }
+        }
+        self.trace(format_args!("{} starts", StoreId(i as u64 + 1)));
+        self.witness_start(i);
+        for other in 0..self.hosts.len() {
+            if other != i && self.hosts[other].is_up() {
+                let (a, b) = (self.hosts[i].store, self.hosts[other].store);
+                self.input(i, Input::Connected(b));
+                self.input(other, Input::Connected(a));
+            }
+        }
+        self.schedule_step(i);
+    }
+
+    /// The process ends, this way or that; what was being written may or may not have reached the disk.
+    pub(super) fn end(&mut self, i: usize, crash: Crash) {
+        if !self.hosts[i].is_up() {
+            return;
+        }
+        self.count_life(i);
+        self.faults.lives += 1;
+        let host = &mut self.hosts[i];
+        let store = host.store;
+        host.node = None;
+        host.life = self.faults.lives;
+        let begun = if host.disk_queue.writing == 0 { 0 } else { host.rng.below(host.disk_queue.writing as u64 + 1) };
+        for task in host.disk_queue.tasks.iter().take(begun as usize) {
+            // A disk that refuses has not written it: also a possible end.
+            let _ = host.disk.write(&task.batch, false);
+        }
+        host.inbox.clear();
+        host.reads.clear();
+        host.disk_queue = DiskQueue { slow: host.disk_queue.slow, ..DiskQueue::default() };
+        host.snapshots = SnapshotThread::default();
+        (host.stepping, host.stopping, host.stale_by, host.paused_until) = (false, false, 0, 0);
+        host.wake_at = (Tick::FAR, u64::MAX);
+        match host.disk.crash(crash) {
+            Ok(disk) => host.disk = disk,
+            Err(_) => host.lost = true,
+        }
+        self.trace(format_args!("{store} ends, {crash}"));
+        self.invariants.stopped(store);
+        self.witness_end(i);
+        self.calls_lost(i);
+        for other in 0..self.hosts.len() {
+            // A peer notices, or does not.
+            if other != i && self.hosts[other].is_up() && self.rng.chance(700_000) {
+                self.input(other, Input::Disconnected(store));
+            }
+        }
+    }
+
+    fn config(&self) -> Config {
+        let o = &self.options;
+        let mut config = Config { leases: o.leases, ..Config::default() };
+        config.limits.log_bytes = o.log_bytes;
+        config.limits.log_bytes_hard = o.log_bytes * 4;
+        config
+    }
+
+    /// Puts something into a node's inbox.
+    pub(super) fn input(&mut self, i: usize, input: Input<MemView>) {
+        if self.hosts[i].is_up() {
+            self.hosts[i].inbox.push(input);
+            self.schedule_step(i);
+        }
+    }
+
+    pub(super) fn schedule_step(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        if !host.stepping {
+            host.stepping = true;
+            let (life, at) = (host.life, (self.now + host.rng.below(20_000)).max(host.paused_until));
+            self.at(at, Event::Step(i, life));
+        }
+    }
+
+    /// Is this event of a life that is over, or must it wait until the machine moves again?
+    fn holds(&mut self, i: usize, life: u64, again: impl FnOnce() -> Event) -> bool {
+        let host = &self.hosts[i];
+        if host.life != life {
+            return true;
+        }
+        let paused = host.paused_until;
+        if paused > self.now {
+            self.at(paused, again());
+        }
+        paused > self.now
+    }
+
+    pub(super) fn step(&mut self, i: usize, life: u64) {
+        if self.holds(i, life, || Event::Step(i, life)) {
+            return;
+        }
+        let now = self.now;
+        let host = &mut self.hosts[i];
+        host.stepping = false;
+        let inputs = std::mem::take(&mut host.inbox);
+        let local = host.clock.read(now);
+        self.hash = (self.hash ^ inputs.len() as u64).wrapping_mul(0x0100_0000_01b3);
+        if let Some(tracer) = &mut self.tracer {
+            for input in &inputs {
+                tracer(now, format_args!("{} ← {}", host.store, Shown(input)));
+            }
+        }
+        let Some(node) = &mut host.node else { return };
+        let effects = node.step(inputs, local);
+        let late = std::mem::take(&mut host.stale_by);
+        if late > 0 {
+            host.paused_until = now + late;
+            self.after(late, Event::Carry(i, life, Box::new(effects)));
+            self.look(i);
+            return;
+        }
+        self.carry(i, effects);
+        self.look(i);
+    }
+
+    pub(super) fn carry_late(&mut self, i: usize, life: u64, effects: Carried) {
+        if self.hosts[i].life == life {
+            self.carry(i, effects);
+        }
+    }
+
+    pub(super) fn wake(&mut self, i: usize, life: u64) {
+        let host = &mut self.hosts[i];
+        if host.life == life && host.wake_at.1 <= self.now {
+            host.wake_at = (Tick::FAR, u64::MAX);
+            self.schedule_step(i);
+        }
+    }
+
+    /// Does everything that a step asked for.
+    fn carry(&mut self, i: usize, fx: Carried) {
+        if let Some(error) = fx.failed {
+            self.node_failed(i, &error);
+            return;
+        }
+        for frame in fx.frames {
+            self.send(i, frame);
+        }
+        if let Some(bound) = fx.bound {
+            self.hosts[i].disk.set_filter_bound(bound);
+        }
+        if let Some(task) = fx.write {
+            self.witness_batch(i, &task.batch);
+            self.hosts[i].disk_queue.handed = task.seq;
+            self.hosts[i].disk_queue.tasks.push_back(task);
+            self.start_writing(i);
+        }
+        for work in fx.snapshots {
+            let after = self.hosts[i].disk_queue.handed;
+            self.hosts[i].snapshots.work.push_back((after, work));
+        }
+        self.start_snapshot_work(i);
+        for (call, result) in fx.replies {
+            self.reply(i, call, result);
+        }
+        for (proof, leased) in fx.leased {
+            self.open_leased(i, proof, leased);
+        }
+        for task in fx.reads {
+            self.read(i, task);
+        }
+        if fx.stopped {
+            self.end(i, Crash::Keep);
+            return;
+        }
+        self.plan_wake(i, fx.wake);
+    }
+
+    pub(super) fn plan_wake(&mut self, i: usize, wake: Tick) {
+        let host = &mut self.hosts[i];
+        let at = host.clock.when(wake);
+        if wake != Tick::FAR && (wake != host.wake_at.0 || at < host.wake_at.1) {
+            host.wake_at = (wake, at);
+            let life = host.life;
+            self.at(at, Event::Wake(i, life));
+        }
+    }
+
+    pub(super) fn send(&mut self, i: usize, frame: Outgoing) {
+        let to = frame.to.0 as usize - 1;
+        let tail: u64 = frame.bytes.iter().rev().take(4).fold(0, |h, b| h << 8 | u64::from(*b));
+        self.stir(tail);
+        self.witness_frame(i, &frame);
+        let lane = Lane::ALL.iter().position(|l| *l == frame.lane).unwrap_or(0);
+        let fates: Vec<u64> = self.net.fates(self.now, i, to, lane).to_vec();
+        self.trace(format_args!("{} {frame}{}", StoreId(i as u64 + 1), Lost(fates.len())));
+        for at in fates {
+            let bytes = self.garble(frame.bytes.clone());
+            self.at(at, Event::Frame(i, to, frame.lane, bytes));
+        }
+    }
+
+    pub(super) fn arrive(&mut self, from: usize, to: usize, _lane: Lane, bytes: Bytes) {
+        // A cut also loses what is on its way.
+        if self.net.reaches(from, to) {
+            let store = self.hosts[from].store;
+            self.input(to, Input::Frame(store, bytes));
+        }
+    }
+
+    /// The shell opens an answer that rests on a lease, with its own clock, now.
+    fn open_leased(&mut self, i: usize, proof: Proof, leased: Leased<Ready<MemView>>) {
+        let local = self.hosts[i].clock.read(self.now);
+        match leased.open(local) {
+            Ok(Ready::Read(task)) => self.read(i, task),
+            Ok(ready) => self.input(i, Input::Proved(ready)),
+            Err(late) => {
+                self.faults.late_answers += 1;
+                self.input(i, Input::Unproved(proof, late.into_unproved()));
+            }
+        }
+    }
+
+    fn read(&mut self, i: usize, task: ReadTask<MemView>) {
+        let (least, most) = self.options.disk.read;
+        let host = &mut self.hosts[i];
+        let took = host.rng.between(least, most + 1);
+        host.next_read += 1;
+        let (life, number) = (host.life, host.next_read);
+        host.reads.insert(number, task);
+        self.after(took, Event::ReadDone(i, life, number));
+    }
+
+    pub(super) fn read_done(&mut self, i: usize, life: u64, number: u64) {
+        if self.holds(i, life, || Event::ReadDone(i, life, number)) {
+            return;
+        }
+        let Some(task) = self.hosts[i].reads.remove(&number) else { return };
+        let result = task.run();
+        match task.origin {
+            Origin::Local(call) => self.reply(i, call, result),
+            origin => self.input(i, Input::Read(origin, result)),
+        }
+    }
+
+    pub(super) fn start_writing(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        let q = &mut host.disk_queue;
+        if q.writing > 0 || q.tasks.is_empty() {
+            return;
+        }
+        q.writing = 1 + host.rng.below(q.tasks.len() as u64) as usize;
+        let (least, most) = self.options.disk.write;
+        let took = host.rng.between(least, most + 1) * q.slow.max(1);
+        let life = host.life;
+        self.after(took, Event::DiskDone(i, life));
+    }
+
+    pub(super) fn disk_done(&mut self, i: usize, life: u64) {
+        if self.holds(i, life, || Event::DiskDone(i, life)) {
+            return;
+        }
+        let host = &mut self.hosts[i];
+        if host.disk.is_stalled() {
+            host.disk_queue.hung = true;
+            return;
+        }
+        let n = host.disk_queue.writing;
+        let mut all = Batch::new();
+        for task in host.disk_queue.tasks.iter().take(n) {
+            all.append(task.batch.clone());
+        }
+        let sync = host.disk_queue.tasks.iter().take(n).any(|t| t.sync);
+        match host.disk.write(&all, sync) {
+            Err(e) if engine::is_no_space(&e) => {
+                // Nothing was written: again, until there is room.
+                self.after(50 * MS, Event::DiskDone(i, life));
+                return;
+            }
+            Err(e) => {
+                self.node_failed(i, &e);
+                return;
+            }
+            Ok(()) => {}
+        }
+        host.disk_queue.writing = 0;
+        let done: Vec<WriteTask> = host.disk_queue.tasks.drain(..n).collect();
+        let last = done.last().map_or(0, |t| t.seq);
+        host.disk_queue.written = last;
+        for frame in done.into_iter().flat_map(|t| t.frames) {
+            self.send(i, frame);
+        }
+        self.input(i, Input::Written(last));
+        self.start_writing(i);
+        self.start_snapshot_work(i);
+    }
+
+    fn start_snapshot_work(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        let Some((after, work)) = host.snapshots.work.front() else { return };
+        let waits = matches!(work, SnapshotWork::Ingest { .. }) && *after > host.disk_queue.written;
+        if host.snapshots.busy || waits {
+            return;
+        }
+        host.snapshots.busy = true;
+        let (life, took) = (host.life, host.rng.between(10_000, 3 * MS));
+        self.after(took, Event::SnapshotDone(i, life));
+    }
+
+    pub(super) fn snapshot_done(&mut self, i: usize, life: u64) {
+        if self.holds(i, life, || Event::SnapshotDone(i, life)) {
+            return;
+        }
+        let host = &mut self.hosts[i];
+        host.snapshots.busy = false;
+        let Some((_, work)) = host.snapshots.work.pop_front() else { return };
+        let input = match work {
+            SnapshotWork::Read { number, view, from, to, bytes } => {
+                Some(Input::SnapshotRead(number, node::boot::read_chunk(&*view, &from, &to, bytes)))
+            }
+            SnapshotWork::Stage { number, records } => {
+                let result = stage(&host.disk, &mut host.snapshots.stages, number, records.clone());
+                self.witness_records(i, records);
+                Some(Input::Staged(number, result))
+            }
+            SnapshotWork::Ingest { number, clear, then } => {
+                let staged = match host.snapshots.stages.remove(&number) {
+                    Some(stage) => Ok(stage),
+                    None => host.disk.stage(),
+                };
+                let result = staged.and_then(|mut s| {
+                    s.finish()?;
+                    host.disk.ingest(s, &clear, &then)
+                });
+                if result.is_ok() {
+                    self.witness_ingest(i, &then);
+                }
+                Some(Input::Ingested(number, result))
+            }
+            SnapshotWork::Drop { number } => {
+                host.snapshots.stages.remove(&number);
+                None
+            }
+        };
+        if let Some(input) = input {
+            self.input(i, input);
+        }
+        self.start_snapshot_work(i);
+    }
+}
+
+/// Adds received records to what is staged.
+fn stage(disk: &Mem, stages: &mut BTreeMap<u64, Box<dyn Stage>>, number: u64, mut records: Bytes) -> base::Result<()> {
+    let stage = match stages.entry(number) {
+        std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
+        std::collections::btree_map::Entry::Vacant(e) => e.insert(disk.stage()?),
+    };
+    while !records.is_empty() {
+        let (key, value) = node::boot::get_record(&mut records)?;
+        stage.put(&key, &value)?;
+    }
+    Ok(())
+}
+
+/// An input on one line, for the trace.
+struct Shown<'a>(&'a Input<MemView>);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Input::Frame(from, bytes) => write!(f, "frame of {from}, {} bytes", bytes.len()),
+            Input::Connected(peer) => write!(f, "connected to {peer}"),
+            Input::Disconnected(peer) => write!(f, "disconnected from {peer}"),
+            Input::Call(id, ..) => write!(f, "{id}"),
+            Input::Written(seq) => write!(f, "written up to {seq}"),
+            Input::Proved(Ready::Fetched((store, fetched))) => write!(f, "proved for {store}: {fetched:?}"),
+            Input::Proved(Ready::Reply(asked, result)) => write!(f, "proved for {}: {result:?}", asked.origin()),
+            Input::Proved(Ready::Read(task)) => write!(f, "proved: {task:?}"),
+            Input::Unproved(proof, _) => write!(f, "too late for the lease of {} until {}", proof.range, proof.until),
+            Input::Read(origin, result) => write!(f, "read for {origin}: {result:?}"),
+            Input::SnapshotRead(n, r) => write!(f, "snapshot {n} read: {}", Fate(r.as_ref().err())),
+            Input::Staged(n, r) => write!(f, "snapshot {n} staged: {}", Fate(r.as_ref().err())),
+            Input::Ingested(n, r) => write!(f, "snapshot {n} ingested: {}", Fate(r.as_ref().err())),
+            Input::Stop => write!(f, "stop"),
+        }
+    }
+}
+
+/// Done, or why not.
+struct Fate<'a>(Option<&'a base::Error>);
+
+impl std::fmt::Display for Fate<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => f.write_str("done"),
+            Some(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+/// What became of a frame, for the trace.
+struct Lost(usize);
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => f.write_str("  (lost)"),
+            1 => Ok(()),
+            n => write!(f, "  ({n} times)"),
+        }
+    }
+}
