@@ -52,6 +52,9 @@ impl Directory {
 
     /// The ranges that share keys with this span, in key order, each with what it shares.
     pub fn overlapping(&self, span: &Span) -> Vec<Route> {
+        if span.is_empty() {
+            return Vec::new();
+        }
         let first = self.by_start.range(..=span.start.clone()).next_back();
         let later = self.by_start.range(span.start.clone()..span.end.clone()).filter(|(k, _)| **k != span.start);
         let mut out = Vec::new();
