@@ -46,6 +46,7 @@ pub fn dead_marks<R: Read + ?Sized>(
         let same_key = oldest.len() == raw.len() && oldest[..n] == raw[..n];
         if !same_key {
             if dead {
+                base::marker!("mvcc.dead mark");
                 found.keys.push(Bytes::copy_from_slice(&oldest));
             }
             if found.seen >= max {
@@ -61,7 +62,6 @@ pub fn dead_marks<R: Read + ?Sized>(
     }
     cursor.status()?;
     if dead {
-        base::marker!("mvcc.dead mark at the end of the span");
         found.keys.push(Bytes::from(oldest));
     }
     Ok(found)

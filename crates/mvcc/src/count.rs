@@ -32,7 +32,7 @@ use std::ops::ControlFlow;
 const BLOCK: u64 = 128;
 /// A block that has grown beyond this is walked, once, to be cut.
 const LARGE: u64 = 2 * BLOCK;
-/// Two neighbours that hold no more than this become one.
+/// A block that has shrunk below this is joined with a neighbour, if both together are no more than one.
 const SMALL: u64 = BLOCK / 2;
 /// Changes remembered.
 const RECENT: usize = 16 * 1024;
@@ -141,11 +141,11 @@ impl CountIndex {
         self.blocks[i].span.contains(key).then_some(i)
     }
 
-    /// Joins the small block `i` with a neighbour that touches it, if both together are small.
+    /// Joins the small block `i` with a neighbour that touches it, if both together are one block.
     fn join(&mut self, i: usize) {
         for left in [i, i.wrapping_sub(1)] {
             let (Some(a), Some(b)) = (self.blocks.get(left), self.blocks.get(left.wrapping_add(1))) else { continue };
-            if a.span.end == b.span.start && a.live + b.live <= SMALL {
+            if a.span.end == b.span.start && a.live + b.live <= BLOCK {
                 let b = self.blocks.remove(left + 1);
                 let a = &mut self.blocks[left];
                 a.span.end = b.span.end;

@@ -114,7 +114,7 @@ struct Mix(u64);
 
 impl Mix {
     fn word(&mut self, v: u64) {
-        let product = u128::from(self.0 ^ v) * 0xd6e8_feb8_6659_fd93_a076_1d64_78bd_642f;
+        let product = u128::from(self.0 ^ v ^ 0xd6e8_feb8_6659_fd93) * 0xa076_1d64_78bd_642f;
         self.0 = (product as u64) ^ ((product >> 64) as u64).rotate_left(23);
     }
     fn bytes(&mut self, b: &[u8]) {

@@ -83,6 +83,4 @@ pub use source::{Found, NEWEST, Source};
 pub use walk::Direction;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

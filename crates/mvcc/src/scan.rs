@@ -256,6 +256,7 @@ impl<R: Read + ?Sized> Scan<'_, '_, R> {
                         return Pass::No;
                     }
                 }
+                Some(_) if self.own == Some(r) && base::bug!("own-filter-before-numbering") => return Pass::Yes,
                 Some(_) if self.own == Some(r) => {
                     if matches!(pass, Pass::Yes) {
                         pass = Pass::Own;

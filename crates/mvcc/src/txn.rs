@@ -89,7 +89,8 @@ impl<R: Read + ?Sized> Turn<'_, R> {
         }
         if succeeded {
             base::marker!("mvcc.txn succeeded");
-        } else {
+        }
+        if !succeeded {
             base::marker!("mvcc.txn failed");
         }
         Ok(TxnReply { succeeded, replies })
