@@ -1,0 +1,141 @@
+# Two commands matter: `make demo` runs a three-node cluster, `make test` is everything that CI runs.
+# The others are longer lanes, run by hand: sim, museum, explore, mutants, bench, compare.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
+	conformance readme sim museum explore mutants bench compare
+
+# RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
+# profile (release) for everything, and always `--workspace`, because cargo chooses the features of shared dependencies
+# by what it is asked to build, and other features would mean another RocksDB.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/flotilla-target
+CARGO ?= cargo
+ALL := --release --locked --workspace
+# The simulated world has markers and planted bugs compiled in; nothing in it is linked into the binary.
+WORLD := --release --locked -p flotilla-sim --features world
+SIM := $(CARGO_TARGET_DIR)/release/flotilla-sim
+export FLOTILLA_BIN ?= $(CARGO_TARGET_DIR)/release/flotilla
+say = @printf '\n== %s\n' "$(1)"
+
+help:
+	@echo "make demo   a three-node cluster with temporary data, and three commands to try"
+	@echo "make test   format, lints, all tests, simulated and real faults: what CI runs"
+	@echo "also: sim [SEED=n TRACE=1 | SEEDS=n MINUTES=m], museum, explore, mutants SHARD=k/n, bench, compare"
+
+## the two commands
+
+demo: setup
+	@echo "building (RocksDB takes a quarter of an hour the first time) ..."
+	@$(CARGO) build $(ALL) --bin flotilla
+	@exec "$(FLOTILLA_BIN)" demo
+
+test: setup-test peers format clippy build unit sim-short processes readme
+	@printf '\nall of it passed\n'
+
+## what a bare machine lacks
+
+setup:
+	@sh tests/setup/system.sh demo
+
+setup-test:
+	$(call say,what this machine lacks)
+	@sh tests/setup/system.sh test
+
+peers:
+	$(call say,the etcd that we compare with)
+	@sh tests/setup/peers.sh
+
+## the parts of `make test`
+
+format:
+	$(call say,format)
+	@$(CARGO) fmt --all --check
+
+PROCESS_TESTS := --test api --test cluster --test conformance
+
+clippy:
+	$(call say,clippy)
+	@$(CARGO) clippy $(ALL) --all-targets -- -D warnings
+	@$(CARGO) clippy $(ALL) $(PROCESS_TESTS) -- -D warnings
+	@$(CARGO) clippy $(WORLD) --all-targets -- -D warnings
+
+build:
+	$(call say,build)
+	@$(CARGO) build $(ALL) --bin flotilla
+	@$(CARGO) test $(ALL) --no-run
+	@$(CARGO) test $(ALL) --no-run $(PROCESS_TESTS)
+	@$(CARGO) test $(WORLD) --no-run
+	@$(CARGO) build $(WORLD)
+
+unit:
+	$(call say,tests of every crate and the law of the house)
+	@$(CARGO) test $(ALL) -q
+	@$(CARGO) test $(WORLD) -q
+
+tidy:
+	@$(CARGO) test $(ALL) --test tidy -- --nocapture
+
+# Lowers the numbers of known offenders to what they are now; never raises one and never adds one.
+ratchet:
+	@RATCHET=1 $(CARGO) test $(ALL) -q --test tidy the_law_is_kept
+
+FRESH_MINUTES ?= 5
+CRASH_RECOVERIES ?= 5000
+
+sim-short:
+	$(call say,simulated faults: fixed seeds; a planted bug; $(FRESH_MINUTES) minutes of fresh seeds; some of the museum; crash points)
+	@$(SIM) fixed
+	@$(SIM) canary
+	@$(SIM) sim --minutes $(FRESH_MINUTES)
+	@$(SIM) museum --rotate 4
+	@$(SIM) crash-points --recoveries $(CRASH_RECOVERIES)
+
+processes: api conformance cluster
+
+api:
+	$(call say,every key-value call against etcd and against three processes)
+	@$(CARGO) test $(ALL) -q --test api -- --test-threads=1 --nocapture
+
+conformance:
+	$(call say,one etcdctl script against both)
+	@$(CARGO) test $(ALL) -q --test conformance -- --nocapture
+
+cluster:
+	$(call say,real faults: kill pause cut fill wipe)
+	@$(CARGO) test $(ALL) -q --test cluster -- --test-threads=1 --nocapture
+
+readme:
+	$(call say,the commands of the README)
+	@sh tests/setup/readme.sh
+
+## longer lanes
+
+# make sim                      fresh seeds until MINUTES (default 1) are over or SEEDS are done
+# make sim SEED=42 [TRACE=1]    one seed again, explained
+MINUTES ?= $(if $(SEEDS),,1)
+sim:
+	@$(CARGO) build -q $(WORLD)
+	@$(SIM) sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)))
+
+museum:
+	@$(CARGO) build -q $(WORLD)
+	@$(SIM) museum
+
+explore:
+	@$(CARGO) test --release --locked -p flotilla-raft --test explore -- --include-ignored --nocapture
+
+# make mutants SHARD=0/8: one eighth of the mutants of the Raft core; needs `cargo install cargo-mutants`.
+SHARD ?= 0/1
+mutants:
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	@env -u CARGO_TARGET_DIR $(CARGO) mutants -p flotilla-raft --shard $(SHARD) --jobs 2 --output "$(CARGO_TARGET_DIR)/mutants-$(subst /,-of-,$(SHARD))"
+
+bench: setup
+	@$(CARGO) bench --locked --workspace
+
+compare: setup-test peers
+	@$(CARGO) build $(ALL) --bin flotilla
+	@PATH="$$(sh tests/setup/peers.sh):$$PATH" $(CARGO) run $(ALL) --bin compare -- $(ARGS)
