@@ -1,0 +1,106 @@
+//! `cargo run --release -p flotilla-compare`: three nodes of Debian's etcd, then three of Flotilla, on this machine, one
+//! system at a time, under the same load from the same generator; then the ratios.
+//!
+//! This program is also the Flotilla that is measured: it runs itself with `start`, through the same function as the
+//! `flotilla` binary and on the same heap, so that what is measured is never older than what measures.
+
+#![forbid(unsafe_code)]
+
+mod cells;
+mod cpu;
+mod system;
+mod table;
+
+use cells::Cell;
+use clap::Parser;
+use std::process::ExitCode;
+use std::time::Duration;
+use system::{Kind, System};
+
+/// One heap for Rust and RocksDB, as in the `flotilla` binary.
+#[global_allocator]
+static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Compare Flotilla with etcd, three nodes each, under the same load
+#[derive(Parser, Debug)]
+#[command(name = "flotilla-compare")]
+pub struct Options {
+    /// Measure one system only
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
+    /// Seconds of each cell
+    #[arg(long, default_value_t = 8.0)]
+    seconds: f64,
+    /// Seconds before them that are not counted
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Nodes of each system
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Keys written before the measurements
+    #[arg(long, default_value_t = 100_000)]
+    keys: u64,
+    /// Cells to measure, such as put-64,get-1 [default: all]
+    #[arg(long, value_delimiter = ',')]
+    cells: Vec<String>,
+    /// Prefixes of keys, comma separated; the keys are spread over them
+    #[arg(long, default_value = "bench/", value_delimiter = ',')]
+    prefix: Vec<String>,
+    /// Flotilla's ranges are split at these keys
+    #[arg(long, default_value = "")]
+    initial_split_keys: String,
+    /// Measure this `flotilla` instead of the one that is built in
+    #[arg(long)]
+    flotilla: Option<std::path::PathBuf>,
+    /// Print every cell as a line of JSON too
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("start") {
+        return server::cli::run();
+    }
+    let options = Options::parse();
+    match compare(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("flotilla-compare: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(options: &Options) -> Result<(), String> {
+    let cells = Cell::chosen(&options.cells)?;
+    let kinds = options.only.map_or(vec![Kind::Etcd, Kind::Flotilla], |kind| vec![kind]);
+    system::stop_on_signals()?;
+    let mut columns = Vec::new();
+    for kind in kinds {
+        let mut system = System::start(kind, options)?;
+        println!("\n{}: {} nodes on {}", system.version, options.nodes, system.endpoints.join(", "));
+        let measured = measure(&mut system, &cells, options)?;
+        columns.push(table::Column { kind, version: system.version.clone(), measured });
+        system.stop();
+        // Let the disk finish what the one system left before the other is measured.
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    print!("\n{}", table::render(&columns, options));
+    if options.json {
+        columns.iter().for_each(|column| print!("{}", table::json(column)));
+    }
+    Ok(())
+}
+
+fn measure(system: &mut System, cells: &[Cell], options: &Options) -> Result<Vec<cells::Measured>, String> {
+    let fill = cells::fill(system, options)?;
+    println!("  {} keys written in {:.1} s", options.keys, fill.as_secs_f64());
+    let mut measured = Vec::new();
+    for cell in cells {
+        let outcome = cells::measure(system, *cell, options).map_err(|e| format!("{}: {cell}: {e}", system.version))?;
+        println!("  {outcome}");
+        system.check_alive()?;
+        measured.push(outcome);
+    }
+    Ok(measured)
+}

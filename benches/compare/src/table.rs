@@ -1,0 +1,86 @@
+//! The result: one line a cell, both systems beside each other.
+
+use crate::Options;
+use crate::cells::Measured;
+use crate::system::Kind;
+use std::fmt::Write;
+
+/// All cells of one system.
+pub struct Column {
+    /// Which system.
+    pub kind: Kind,
+    /// Its version.
+    pub version: String,
+    /// Its cells, in the order of measurement.
+    pub measured: Vec<Measured>,
+}
+
+/// The table for people.
+pub fn render(columns: &[Column], options: &Options) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let names: Vec<&str> = columns.iter().map(|c| c.version.as_str()).collect();
+    let mut out = format!(
+        "{}: {} nodes each and the load generator on {cores} cores, 256-byte values, {} keys, scans of 100, {} s a cell\n\n",
+        names.join(" and "),
+        options.nodes,
+        options.keys,
+        options.seconds,
+    );
+    let [first, second] = columns else {
+        columns.iter().flat_map(|c| &c.measured).for_each(|m| drop(writeln!(out, "{m}")));
+        return out;
+    };
+    let _ = writeln!(
+        out,
+        "{:<8} | {:>31} | {:>19} | {:>19} | {:>24}\n{:<8} | {:>9} {:>11} {:>9} | {:>9} {:>9} | {:>9} {:>9} | {:>7} {:>8} {:>7}",
+        "",
+        "operations per second",
+        "p50 ms",
+        "p99 ms",
+        "server CPU µs/op",
+        "cell",
+        "etcd",
+        "flotilla",
+        "ratio",
+        "etcd",
+        "flotilla",
+        "etcd",
+        "flotilla",
+        "etcd",
+        "flotilla",
+        "ratio"
+    );
+    for (a, b) in first.measured.iter().zip(&second.measured) {
+        let (rate, cpu) = (b.rate / a.rate, b.server_cpu / a.server_cpu);
+        let _ = writeln!(
+            out,
+            "{:<8} | {:>9.0} {:>11.0} {rate:>8.2}x | {:>9.3} {:>9.3} | {:>9.3} {:>9.3} | {:>7.1} {:>8.1} {cpu:>6.2}x",
+            a.cell.to_string(),
+            a.rate,
+            b.rate,
+            a.p50,
+            b.p50,
+            a.p99,
+            b.p99,
+            a.server_cpu,
+            b.server_cpu
+        );
+    }
+    let errors: u64 = columns.iter().flat_map(|c| &c.measured).map(|m| m.errors).sum();
+    let _ = writeln!(out, "\n{errors} errors");
+    out
+}
+
+/// One line of JSON for each cell.
+pub fn json(column: &Column) -> String {
+    let system = format!("{:?}", column.kind).to_lowercase();
+    let line = |m: &Measured| {
+        let value = serde_json::json!({
+            "system": system, "version": column.version, "cell": m.cell.to_string(), "ops_per_second": m.rate,
+            "p50_ms": m.p50, "p99_ms": m.p99, "server_cpu_us": m.server_cpu, "client_cpu_us": m.client_cpu,
+            "errors": m.errors,
+        });
+        format!("{value}\n")
+    };
+    column.measured.iter().map(line).collect()
+}

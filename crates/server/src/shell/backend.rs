@@ -1,0 +1,183 @@
+//! What the gateway asks of the node behind it.
+
+use super::Inbox;
+use super::clock;
+use super::found::Founded;
+use super::report::Report;
+use super::slots::Slots;
+use base::{Error, Kind, Refusal, Result, Revision, Stage, Tick};
+use gateway::backend::{Alarm, AlarmKind, Backend, HashKv, Header, Member, Outcome, Status, Versions};
+use mvcc::Request;
+use node::{ClientAsk, Input};
+use parking_lot::Mutex;
+use range::Answer;
+use rocks::Rocks;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The version of etcd's API that is served.
+pub const API_VERSION: &str = "3.6.5";
+const CLUSTER_VERSION: &str = "3.6.0";
+
+/// One node, as its gateway sees it.
+pub struct Shell {
+    pub inbox: Inbox,
+    pub slots: Arc<Slots>,
+    pub status: Arc<Mutex<node::Status>>,
+    pub founded: Founded,
+    pub engine: Rocks,
+    pub report: Report,
+    pub client_urls: Vec<String>,
+    pub quota: Option<u64>,
+}
+
+impl Shell {
+    async fn ask(&self, ask: ClientAsk, within: Duration) -> Result<range::Outcome> {
+        let (id, told) = self.slots.begin();
+        let deadline = clock::now() + Tick(within.as_nanos() as u64);
+        if self.inbox.send(Input::Call(id, ask, deadline)).is_err() {
+            self.slots.forget(id);
+            return Err(Error::new(Kind::Closing, "the node is going down"));
+        }
+        match tokio::time::timeout(within, told).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::new(Kind::Closing, "the node is going down")),
+            Err(_) => {
+                self.slots.forget(id);
+                Err(Error::refused(Refusal::Timeout))
+            }
+        }
+    }
+
+    /// Writes are refused before they go anywhere when this store has no room, or is larger than its quota.
+    fn has_room(&self, request: &Request) -> Result<()> {
+        if self.report.is_full() && grows(request) {
+            return Err(Error::refused(Refusal::NoSpace));
+        }
+        Ok(())
+    }
+
+    fn member_id(&self, store: base::StoreId) -> u64 {
+        self.founded.members.iter().find(|m| m.store == store).map_or(0, |m| m.id)
+    }
+}
+
+/// Can it make the store larger? Deletes may always pass: they are the way out.
+fn grows(request: &Request) -> bool {
+    match request {
+        Request::Put(_) => true,
+        Request::Range(_) | Request::Delete(_) => false,
+        Request::Txn(t) => t.success.iter().chain(&t.failure).any(grows),
+    }
+}
+
+impl Backend for Shell {
+    async fn call(&self, request: Request, within: Duration) -> Result<Outcome> {
+        self.has_room(&request)?;
+        let outcome = self.ask(ClientAsk::Kv(Arc::new(request)), within).await?;
+        match outcome.answer {
+            Answer::Kv(reply) => Ok(Outcome { revision: outcome.revision, reply }),
+            _ => Err(Error::corrupt("an operation was answered with something else")),
+        }
+    }
+
+    async fn compact(&self, revision: Revision, physical: bool, within: Duration) -> Result<Revision> {
+        let outcome = self.ask(ClientAsk::Compact(revision), within).await?;
+        if physical {
+            let engine = self.engine.clone();
+            let (start, end) = engine::keys::version_span(&base::Span::users());
+            // Compacting waits for the disk: not on a thread that serves clients.
+            let done = tokio::task::spawn_blocking(move || engine::Engine::compact(&engine, &start, &end)).await;
+            done.map_err(|_| Error::new(Kind::Closing, "the node is going down"))??;
+        }
+        Ok(outcome.revision)
+    }
+
+    async fn hash_kv(&self, revision: Revision, within: Duration) -> Result<HashKv> {
+        let outcome = self.ask(ClientAsk::Hash(revision), within).await?;
+        let Answer::Hash { hash, compacted } = outcome.answer else {
+            return Err(Error::corrupt("a hash was answered with something else"));
+        };
+        let at = if revision == Revision::ZERO { outcome.revision } else { revision };
+        let hash = (hash ^ (hash >> 32)) as u32;
+        Ok(HashKv { hash, current: outcome.revision, compacted, revision: at })
+    }
+
+    async fn members(&self, linearizable: bool, within: Duration) -> Result<Vec<Member>> {
+        if linearizable {
+            // The list is fixed; what is asked for is that a leader confirms it.
+            self.ask(ClientAsk::Kv(Arc::new(super::start::probe())), within).await?;
+        }
+        let own = self.founded.identity.store;
+        let seen = self.report.client_urls();
+        let member = |m: &super::found::Member| Member {
+            id: m.id,
+            name: m.name.clone(),
+            peer_urls: m.peer_urls.clone(),
+            client_urls: if m.store == own {
+                self.client_urls.clone()
+            } else {
+                seen.get(&m.store).cloned().unwrap_or_default()
+            },
+            learner: false,
+        };
+        let mut members: Vec<Member> = self.founded.members.iter().map(member).collect();
+        members.sort_by_key(|m| m.id);
+        Ok(members)
+    }
+
+    fn header(&self) -> Header {
+        let s = self.status.lock();
+        Header {
+            cluster_id: self.founded.identity.cluster.0,
+            member_id: self.member_id(self.founded.identity.store),
+            raft_term: s.term.0,
+            revision: s.revision,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let s = self.status.lock().clone();
+        let sizes = self.report.sizes();
+        let mut errors = Vec::new();
+        if s.leader.is_none() {
+            errors.push("etcdserver: no leader".to_string());
+        }
+        if self.report.is_full() {
+            errors.push(format!("alarm: memberID:{} alarm:NOSPACE", self.member_id(self.founded.identity.store)));
+        }
+        Status {
+            size: sizes.total,
+            size_in_use: sizes.in_use,
+            quota: self.quota.unwrap_or(0),
+            leader: s.leader.map_or(0, |l| self.member_id(l)),
+            raft_index: s.index.0,
+            raft_term: s.term.0,
+            raft_applied: s.applied.0,
+            errors,
+            learner: false,
+        }
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        let member = self.member_id(self.founded.identity.store);
+        if self.report.is_full() { vec![Alarm { member, kind: AlarmKind::NoSpace }] } else { Vec::new() }
+    }
+
+    fn has_leader(&self) -> bool {
+        self.status.lock().leader.is_some()
+    }
+
+    fn versions(&self) -> Versions {
+        let (server, cluster) = (API_VERSION.to_string(), CLUSTER_VERSION.to_string());
+        Versions { server, storage: cluster.clone(), cluster }
+    }
+
+    fn observe(&self, stage: Stage, nanos: u64) {
+        crate::metrics::stage_sample(stage, nanos);
+    }
+
+    fn metrics(&self, out: &mut String) {
+        out.push_str(&crate::metrics::render());
+    }
+}

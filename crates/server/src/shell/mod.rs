@@ -1,0 +1,32 @@
+//! Runs a node: the loops that carry effects out and bring what happens back in. Nothing is decided here.
+//!
+//! ```text
+//!  tokio (clients)      gateway ── Call ──▶ inbox ──▶ step thread ── frames ──▶ tokio (peers)
+//!        ▲                                    ▲           │ write task
+//!        │ replies, reads                     │           ▼
+//!    reader pool ◀── reads ───────────────────┼───── writer thread: one batch, one fsync; then what waited for it
+//!                                             └─ Written ─┘
+//! ```
+
+mod backend;
+mod clock;
+mod files;
+mod found;
+mod peers;
+mod read;
+mod report;
+mod slots;
+mod start;
+mod step;
+mod write;
+
+pub use start::run;
+
+use crossbeam::channel::Sender;
+use node::Input;
+use rocks::Rocks;
+
+/// What the engine of the real world is called here.
+pub(crate) type View = <Rocks as engine::Engine>::View;
+/// Where everything that happens goes.
+pub(crate) type Inbox = Sender<Input<View>>;

@@ -1,0 +1,83 @@
+//! Once a second: gauges and counters, sizes, and whether there is room.
+
+use super::found::Founded;
+use base::StoreId;
+use engine::{Engine, Sizes};
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use rocks::Rocks;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the last look found.
+#[derive(Clone, Default)]
+pub struct Report {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    full: AtomicBool,
+    sizes: Mutex<Sizes>,
+    client_urls: Mutex<BTreeMap<StoreId, Vec<String>>>,
+}
+
+impl Report {
+    /// Is there no room for writes?
+    pub fn is_full(&self) -> bool {
+        self.inner.full.load(Ordering::Relaxed)
+    }
+    /// Of the store.
+    pub fn sizes(&self) -> Sizes {
+        *self.inner.sizes.lock()
+    }
+    /// Where clients reach the other nodes, as far as they said.
+    pub fn client_urls(&self) -> BTreeMap<StoreId, Vec<String>> {
+        self.inner.client_urls.lock().clone()
+    }
+    /// A peer said where clients reach it.
+    pub fn learn_urls(&self, store: StoreId, urls: Vec<String>) {
+        self.inner.client_urls.lock().insert(store, urls);
+    }
+
+    /// Looks at disk and quota.
+    pub fn look(&self, engine: &Rocks, quota: Option<u64>) {
+        let sizes = engine.sizes();
+        let full = engine.is_full() || quota.is_some_and(|q| sizes.total > q);
+        if self.inner.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!("no room: writes are refused until there is (mvcc: database space exceeded)");
+            } else {
+                tracing::info!("there is room again: writes go on");
+            }
+        }
+        *self.inner.sizes.lock() = sizes;
+    }
+
+    /// Tells Prometheus.
+    pub fn publish(&self, s: &node::Status, founded: &Founded, quota: Option<u64>) {
+        let own = founded.identity.store;
+        let c = &s.counters;
+        gauge!("etcd_server_has_leader").set(if s.leader.is_some() && s.leaderless == 0 { 1.0 } else { 0.0 });
+        gauge!("etcd_server_is_leader").set(if s.leader == Some(own) { 1.0 } else { 0.0 });
+        gauge!("etcd_server_is_learner").set(0.0);
+        counter!("etcd_server_leader_changes_seen_total").absolute(c.elections_won + c.leaders_seen);
+        gauge!("etcd_server_proposals_committed_total").set(c.committed as f64);
+        gauge!("etcd_server_proposals_applied_total").set(c.applied as f64);
+        gauge!("etcd_server_proposals_pending").set(s.pending as f64);
+        counter!("etcd_server_proposals_failed_total").absolute(c.failed);
+        gauge!("etcd_server_quota_backend_bytes").set(quota.unwrap_or(0) as f64);
+        let sizes = self.sizes();
+        gauge!("etcd_mvcc_db_total_size_in_bytes").set(sizes.total as f64);
+        gauge!("etcd_mvcc_db_total_size_in_use_in_bytes").set(sizes.in_use as f64);
+        gauge!("etcd_debugging_mvcc_current_revision").set(s.revision.0 as f64);
+        gauge!("etcd_debugging_mvcc_compact_revision").set(s.compacted.0 as f64);
+        gauge!("etcd_network_known_peers").set((founded.members.len() - 1) as f64);
+        gauge!("flotilla_ranges").set(s.ranges as f64);
+        gauge!("flotilla_leaders").set(s.led as f64);
+        counter!("flotilla_snapshots_sent_total").absolute(c.snapshots_sent);
+        counter!("flotilla_snapshots_installed_total").absolute(c.snapshots_installed);
+        counter!("flotilla_read_rounds_total").absolute(c.read_rounds);
+    }
+}

@@ -1,0 +1,295 @@
+//! From settings to a running node, and to its orderly end.
+
+use super::backend::Shell;
+use super::found::{self, Founded};
+use super::peers::{admit, on_event};
+use super::report::Report;
+use super::slots::Slots;
+use super::step::{self, Outlets};
+use super::{View, clock, files, read, write};
+use crate::config::{Complaint, Settings, Url};
+use base::{Rng, Span, Tick};
+use crossbeam::channel::unbounded;
+use gateway::{Gateway, backend::Backend};
+use mvcc::{Filter, RangeReq, Request};
+use node::{Config, Input, Node};
+use parking_lot::Mutex;
+use rocks::Rocks;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::watch;
+use transport::{Hello, Peers};
+
+/// What clients and tools wait for on standard error.
+const READY: &str = "ready to serve client requests";
+/// Readers beside the step: two are enough to keep a disk and a core busy.
+const READERS: usize = 2;
+
+/// Runs a node until it is told to stop.
+pub fn run(settings: Settings) -> Result<(), Complaint> {
+    let peer_listeners = bind(&settings.listen.peers, "--listen-peer-urls")?;
+    let client_listeners = bind(&settings.listen.clients, "--listen-client-urls")?;
+    let metrics_listeners = bind(&settings.listen.metrics, "--listen-metrics-urls")?;
+    let engine = Rocks::open(&settings.data_dir, &rocks::Settings::default()).map_err(|e| Complaint::new(e.text))?;
+    let founded = found::found(&engine, &settings)?;
+    let node = open(&settings, &engine)?;
+    tracing::info!(
+        "{} {} of cluster {:x}, {} members, {} ranges, data {}{}",
+        settings.name,
+        founded.identity.store,
+        founded.identity.cluster.0,
+        founded.members.len(),
+        node.directory().ranges().count(),
+        settings.data_dir.display(),
+        if founded.fresh { " (new)" } else { "" }
+    );
+    let running = Running::start(&settings, engine, founded, node, peer_listeners)?;
+    let mut clients = client_listeners;
+    clients.extend(metrics_listeners);
+    serve(&settings, running, clients)
+}
+
+fn bind(urls: &[Url], flag: &str) -> Result<Vec<TcpListener>, Complaint> {
+    urls.iter()
+        .map(|url| {
+            let address = url.authority();
+            let listener = TcpListener::bind(&address).map_err(|e| {
+                Complaint::new(format!(
+                    "cannot listen on {address} ({flag}): {e}; stop what uses it or choose another port"
+                ))
+            })?;
+            let told = |e| Complaint::new(format!("cannot listen on {address} ({flag}): {e}"));
+            listener.set_nonblocking(true).map_err(told)?;
+            Ok(listener)
+        })
+        .collect()
+}
+
+fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
+    let tick = |d: Duration| Tick(d.as_nanos() as u64);
+    let mut config = Config {
+        heartbeat: tick(settings.timing.heartbeat),
+        election_timeout: tick(settings.timing.election),
+        leases: settings.ranges.lease_reads,
+        ..Config::default()
+    };
+    config.limits.log_bytes = settings.ranges.log_bytes;
+    let rng = Rng::new(found::random()?);
+    let broken = |e: base::Error| Complaint::new(format!("{}: {e}", settings.data_dir.display()));
+    Node::open(config, engine.clone(), rng, clock::now()).map_err(broken)
+}
+
+/// The threads of one node.
+struct Running {
+    shell: Arc<Shell>,
+    peers: Arc<Peers>,
+    stepping: thread::JoinHandle<base::Result<()>>,
+    /// True once the node must end, for whatever reason.
+    ended: watch::Receiver<bool>,
+    fatal: Arc<Mutex<Option<String>>>,
+}
+
+impl Running {
+    fn start(
+        settings: &Settings,
+        engine: Rocks,
+        founded: Founded,
+        node: Node<Rocks>,
+        listeners: Vec<TcpListener>,
+    ) -> Result<Running, Complaint> {
+        let failed = |e: std::io::Error| Complaint::new(format!("cannot start a thread: {e}"));
+        let (inbox, queue) = unbounded::<Input<View>>();
+        let (end, ended) = watch::channel(false);
+        let fatal: Arc<Mutex<Option<String>>> = Arc::default();
+        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end))?;
+        let slots = Arc::new(Slots::new());
+        let status = Arc::new(Mutex::new(node.status()));
+        let (writer, jobs) = unbounded();
+        let (snapshots, work) = unbounded();
+        let readers = read::start(READERS, slots.clone(), inbox.clone()).map_err(failed)?;
+        let outlets = Outlets {
+            writer: writer.clone(),
+            readers,
+            snapshots,
+            peers: peers.sender(),
+            slots: slots.clone(),
+            status: status.clone(),
+        };
+        let spawn = |name: &str| thread::Builder::new().name(name.to_string());
+        {
+            let (engine, peers, inbox) = (engine.clone(), peers.sender(), inbox.clone());
+            let (fatal, end) = (fatal.clone(), end.clone());
+            let stop = move |e: base::Error| {
+                *fatal.lock() = Some(format!("the disk refused a write, the store stops: {e}"));
+                let _ = end.send(true);
+            };
+            spawn("writer").spawn(move || write::run(engine, jobs, peers, inbox, stop)).map_err(failed)?;
+        }
+        {
+            let (engine, inbox) = (engine.clone(), inbox.clone());
+            spawn("snapshots").spawn(move || files::run(engine, work, writer, inbox)).map_err(failed)?;
+        }
+        let stepping = {
+            let (fatal, end) = (fatal.clone(), end.clone());
+            let run = move || {
+                let result = step::run(node, queue, &outlets);
+                if let Err(e) = &result {
+                    *fatal.lock() = Some(format!("the store stops: {e}"));
+                }
+                let _ = end.send(true);
+                result
+            };
+            spawn("step").spawn(run).map_err(failed)?
+        };
+        let client_urls = settings.advertise.clients.iter().map(ToString::to_string).collect();
+        let quota = settings.limits.quota_bytes;
+        let report = Report::default();
+        report.look(&engine, quota);
+        let shell = Arc::new(Shell { inbox, slots, status, founded, engine, report, client_urls, quota });
+        Ok(Running { shell, peers, stepping, ended, fatal })
+    }
+}
+
+type Ends<'a> = (&'a super::Inbox, &'a Arc<Mutex<Option<String>>>, &'a watch::Sender<bool>);
+
+fn start_peers(
+    settings: &Settings,
+    engine: &Rocks,
+    founded: &Founded,
+    node: &Node<Rocks>,
+    listeners: Vec<TcpListener>,
+    (inbox, fatal, end): Ends,
+) -> Result<Arc<Peers>, Complaint> {
+    let identity = founded.identity.clone();
+    let local = Hello {
+        cluster: identity.cluster,
+        store: identity.store,
+        boot: identity.boot,
+        incarnation: node.incarnation(),
+        name: settings.name.clone(),
+        fingerprint: identity.founding,
+        feature_level: 1,
+    };
+    let others = founded.members.iter().map(|m| (m.store, m.peer_urls.clone())).collect();
+    let names: Vec<_> = founded.members.iter().map(|m| (m.store, m.name.clone())).collect();
+    let config = transport::Config::new(local, listeners, others);
+    let (engine, inbox, fatal, end) = (engine.clone(), inbox.clone(), fatal.clone(), end.clone());
+    let started = Peers::start(
+        config,
+        move |hello| admit(&engine, &identity, &names, hello),
+        move |event| on_event(event, &inbox, &fatal, &|| drop(end.send(true))),
+    );
+    started.map(Arc::new).map_err(|e| Complaint::new(format!("cannot start talking to peers: {e}")))
+}
+
+/// A read that touches nothing: answered when there is a leader, a sequencer and a lease.
+pub fn probe() -> Request {
+    let zero = base::Revision::ZERO;
+    Request::Range(RangeReq {
+        span: Span::point(&base::Key::user(b"health")),
+        revision: zero,
+        limit: 1,
+        sort: None,
+        keys_only: true,
+        count_only: false,
+        serializable: false,
+        filter: Filter::default(),
+    })
+}
+
+fn serve(settings: &Settings, running: Running, listeners: Vec<TcpListener>) -> Result<(), Complaint> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder
+        .enable_all()
+        .thread_name("clients")
+        .build()
+        .map_err(|e| Complaint::new(format!("cannot start serving clients: {e}")))?;
+    let result = runtime.block_on(serve_clients(settings, &running, listeners));
+    // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
+    let _ = running.shell.inbox.send(Input::Stop);
+    let Running { peers, stepping, fatal, shell, .. } = running;
+    let dead = fatal.lock().is_some();
+    if !dead {
+        let _ = stepping.join();
+    }
+    peers.shutdown();
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(shell);
+    let said = fatal.lock().take();
+    match said {
+        Some(text) => Err(Complaint::new(text)),
+        None => {
+            tracing::info!("stopped");
+            result
+        }
+    }
+}
+
+async fn serve_clients(settings: &Settings, running: &Running, listeners: Vec<TcpListener>) -> Result<(), Complaint> {
+    let mut ended = running.ended.clone();
+    let stop = async {
+        tokio::select! {
+            () = signalled() => {}
+            _ = ended.wait_for(|e| *e) => {}
+        }
+    };
+    let limits = gateway::Limits {
+        max_request_bytes: settings.limits.request_bytes,
+        max_txn_ops: settings.limits.txn_ops,
+        max_streams: settings.limits.streams,
+        request_timeout: Duration::from_secs(5) + 2 * settings.timing.election,
+        ping_interval: settings.keepalive.interval,
+        ping_timeout: settings.keepalive.timeout,
+    };
+    let gateway = Arc::new(Gateway::new(running.shell.clone(), limits).await);
+    let complain = |e: std::io::Error| Complaint::new(format!("cannot serve clients: {e}"));
+    let listeners: Vec<_> =
+        listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<Result<_, _>>().map_err(complain)?;
+    let upkeep = tokio::spawn(upkeep(running.shell.clone()));
+    let ready = tokio::spawn(announce(running.shell.clone(), gateway.clone(), settings.advertise.clients.clone()));
+    gateway::serve(gateway, listeners, stop).await;
+    ready.abort();
+    upkeep.abort();
+    Ok(())
+}
+
+/// Says so when a linearizable read has been answered.
+async fn announce(shell: Arc<Shell>, gateway: Arc<Gateway<Shell>>, urls: Vec<Url>) {
+    while shell.call(probe(), Duration::from_secs(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gateway.set_serving(true).await;
+    let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+    tracing::info!("{READY} on {}", urls.join(","));
+}
+
+/// Once a second: metrics, sizes, room.
+async fn upkeep(shell: Arc<Shell>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        let shell = shell.clone();
+        let look = move || {
+            shell.report.look(&shell.engine, shell.quota);
+            let status = shell.status.lock().clone();
+            shell.report.publish(&status, &shell.founded, shell.quota);
+            crate::metrics::upkeep();
+        };
+        if tokio::task::spawn_blocking(look).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = int.recv() => tracing::info!("SIGINT: stopping"),
+    }
+}

@@ -1,0 +1,103 @@
+//! The step thread: takes what happened, steps the node, carries the effects out.
+
+use super::clock;
+use super::slots::Slots;
+use super::write::Job;
+use super::{View, peers};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use engine::Engine;
+use node::{Effects, Input, Node, SnapshotWork, Status};
+use parking_lot::Mutex;
+use range::{Origin, ReadTask, Ready};
+use rocks::Rocks;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where effects go.
+pub struct Outlets {
+    pub writer: Sender<Job>,
+    pub readers: Sender<Vec<ReadTask<View>>>,
+    pub snapshots: Sender<SnapshotWork<View>>,
+    pub peers: transport::Sender,
+    pub slots: Arc<Slots>,
+    pub status: Arc<Mutex<Status>>,
+}
+
+/// Inputs of one step at most: a step must end before others wait for long.
+const MOST_INPUTS: usize = 4096;
+
+/// Runs until the node has stopped in order, or must stop: then says why.
+pub fn run(mut node: Node<Rocks>, inbox: Receiver<Input<View>>, out: &Outlets) -> base::Result<()> {
+    let mut inputs: Vec<Input<View>> = Vec::new();
+    let mut wake = clock::now();
+    loop {
+        if inputs.is_empty() {
+            let patience = Duration::from_nanos(wake.since(clock::now()));
+            match inbox.recv_timeout(patience) {
+                Ok(input) => inputs.push(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+        while inputs.len() < MOST_INPUTS {
+            match inbox.try_recv() {
+                Ok(input) => inputs.push(input),
+                Err(_) => break,
+            }
+        }
+        // Read after the inputs were taken: promises count from receipt.
+        let effects = node.step(std::mem::take(&mut inputs), clock::now());
+        if let Some(e) = effects.failed {
+            return Err(e);
+        }
+        let stopped = effects.stopped;
+        wake = effects.wake;
+        carry_out(&node, effects, out, &mut inputs);
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &mut Vec<Input<View>>) {
+    for f in effects.frames {
+        out.peers.send(f.to, peers::lane(f.lane), f.bytes);
+    }
+    if let Some(task) = effects.write {
+        // The writer ends before us only when it has told why.
+        let _ = out.writer.send(Job::Write(task));
+    }
+    let mut reads = effects.reads;
+    if !effects.leased.is_empty() {
+        let now = clock::now();
+        for (proof, leased) in effects.leased {
+            match leased.open(now) {
+                Ok(Ready::Read(task)) => reads.push(task),
+                Ok(Ready::Reply(asked, result)) => match (asked.origin(), &result) {
+                    (Origin::Local(id), Ok(_)) => out.slots.end(id, result),
+                    _ => back.push(Input::Proved(Ready::Reply(asked, result))),
+                },
+                Ok(ready) => back.push(Input::Proved(ready)),
+                Err(late) => back.push(Input::Unproved(proof, late.into_unproved())),
+            }
+        }
+    }
+    if !reads.is_empty() {
+        let _ = out.readers.send(reads);
+    }
+    for (id, result) in effects.replies {
+        out.slots.end(id, result);
+    }
+    for work in effects.snapshots {
+        let _ = out.snapshots.send(work);
+    }
+    if let Some(bound) = effects.bound {
+        node.engine().set_filter_bound(bound);
+    }
+    for (stage, nanos) in effects.samples {
+        crate::metrics::stage_sample(stage, nanos);
+    }
+    if let Some(status) = effects.status {
+        *out.status.lock() = status;
+    }
+}

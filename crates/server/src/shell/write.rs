@@ -1,0 +1,114 @@
+//! The writer thread: takes what is queued, writes it as one batch with one fsync, then lets out what waited for it.
+
+use super::{Inbox, View};
+use crate::metrics::hot;
+use crate::metrics::names::{BACKEND_COMMIT_SECONDS, WAL_FSYNC_SECONDS};
+use base::Error;
+use crossbeam::channel::Receiver;
+use engine::{Batch, Engine, Stage};
+use node::{Input, WriteTask};
+use rocks::Rocks;
+use std::time::Instant;
+use transport::Sender;
+
+/// What the writer does, in the order in which it was asked.
+pub enum Job {
+    Write(WriteTask),
+    /// Puts a staged snapshot in, behind all writes before it.
+    Ingest {
+        number: u64,
+        staged: Box<dyn Stage>,
+        clear: Vec<(bytes::Bytes, bytes::Bytes)>,
+        then: Batch,
+    },
+}
+
+/// Bytes merged into one batch at most.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Runs until the queue is closed, or the disk refuses: then `stop` is told why.
+pub fn run(engine: Rocks, jobs: Receiver<Job>, peers: Sender, inbox: Inbox, stop: impl Fn(Error)) {
+    let mut held = None;
+    let timers = Timers {
+        commit: hot::slot(BACKEND_COMMIT_SECONDS, Vec::new()),
+        fsync: hot::slot(WAL_FSYNC_SECONDS, Vec::new()),
+    };
+    loop {
+        let job = match held.take() {
+            Some(job) => job,
+            None => match jobs.recv() {
+                Ok(job) => job,
+                Err(_) => return,
+            },
+        };
+        let done = match job {
+            Job::Ingest { number, staged, clear, then } => {
+                let result = engine.ingest(staged, &clear, &then);
+                inbox.send(Input::<View>::Ingested(number, result)).map_err(|_| None)
+            }
+            Job::Write(first) => {
+                let (tasks, next) = gather(first, &jobs);
+                held = next;
+                write(&engine, tasks, (&peers, &inbox), &timers).map_err(Some)
+            }
+        };
+        match done {
+            Ok(()) => {}
+            Err(Some(e)) => return stop(e),
+            Err(None) => return,
+        }
+    }
+}
+
+/// Everything that is queued, up to a bound and up to the next ingest.
+fn gather(first: WriteTask, jobs: &Receiver<Job>) -> (Vec<WriteTask>, Option<Job>) {
+    let mut bytes = first.batch.bytes();
+    let mut tasks = vec![first];
+    while bytes < MOST_BYTES {
+        match jobs.try_recv() {
+            Ok(Job::Write(task)) => {
+                bytes += task.batch.bytes();
+                tasks.push(task);
+            }
+            Ok(other) => return (tasks, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (tasks, None)
+}
+
+/// Where durations are noted.
+struct Timers {
+    commit: Option<usize>,
+    fsync: Option<usize>,
+}
+
+fn write(
+    engine: &Rocks,
+    tasks: Vec<WriteTask>,
+    (peers, inbox): (&Sender, &Inbox),
+    timers: &Timers,
+) -> Result<(), Error> {
+    let sync = tasks.iter().any(|t| t.sync);
+    let last = tasks.last().map_or(0, |t| t.seq);
+    let mut batch = Batch::new();
+    let mut frames = Vec::new();
+    for task in tasks {
+        batch.append(task.batch);
+        frames.extend(task.frames);
+    }
+    // A task without changes only waits its turn behind those that had some.
+    if !batch.is_empty() {
+        let begun = Instant::now();
+        engine.write(&batch, sync)?;
+        let nanos = begun.elapsed().as_nanos() as u64;
+        let noted = [timers.commit, timers.fsync.filter(|_| sync)];
+        noted.into_iter().flatten().for_each(|slot| hot::sample(slot, nanos));
+    }
+    for f in frames {
+        peers.send(f.to, super::peers::lane(f.lane), f.bytes);
+    }
+    // A closed inbox means that the node is gone; nobody needs to know then.
+    let _ = inbox.send(Input::<View>::Written(last));
+    Ok(())
+}
