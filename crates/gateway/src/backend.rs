@@ -35,7 +35,7 @@ pub trait Backend: Send + Sync + 'static {
     /// The versions this node reports.
     fn versions(&self) -> Versions;
     /// One command took this long at this station.
-    fn observe(&self, stage: Stage, nanos: u64);
+    fn mark(&self, stage: Stage, nanos: u64);
     /// Appends this node's metrics in Prometheus' text format.
     fn metrics(&self, out: &mut String);
 }

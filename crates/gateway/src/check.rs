@@ -65,15 +65,6 @@ fn parts(r: &TxnRequest, max_ops: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Has any operation, at any depth, a lease?
-pub fn names_a_lease(r: &TxnRequest) -> bool {
-    r.success.iter().chain(&r.failure).any(|op| match &op.request {
-        Some(Request::RequestPut(p)) => p.lease != 0,
-        Some(Request::RequestTxn(t)) => names_a_lease(t),
-        _ => false,
-    })
-}
-
 /// Nothing but scans? (etcd counts a nested transaction as a write.)
 pub fn reads_only(r: &TxnRequest) -> bool {
     r.success.iter().chain(&r.failure).all(|op| matches!(op.request, Some(Request::RequestRange(_))))

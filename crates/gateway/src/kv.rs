@@ -29,10 +29,6 @@ pub async fn range<B: Backend>(
 pub async fn put<B: Backend>(g: Arc<Gateway<B>>, r: pb::PutRequest, call: Call) -> Result<pb::PutResponse, Status> {
     check::put(&r).map_err(refused)?;
     fits(&g, call)?;
-    if r.lease != 0 {
-        // No lease can have been granted.
-        return Err(refusal::LEASE_NOT_FOUND.into());
-    }
     let outcome = run(&g, Request::Put(translate::put(r)), call).await?;
     let Reply::Put(reply) = outcome.reply else { unreachable!("a put is answered by a put") };
     Ok(translate::put_response(g.header_at(outcome.revision), reply))
@@ -78,7 +74,7 @@ pub async fn compact<B: Backend>(
 /// The first station of a put, and of everything else that touches keys: what was a message is a command with a
 /// deadline from here on.
 async fn run<B: Backend>(g: &Gateway<B>, request: Request, call: Call) -> Result<Outcome, Status> {
-    g.backend.observe(Stage::Put, u64::try_from(call.arrived.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    g.backend.mark(Stage::Put, u64::try_from(call.arrived.elapsed().as_nanos()).unwrap_or(u64::MAX));
     g.backend.call(request, call.within()).await.map_err(|e| refusal::status(&e))
 }
 

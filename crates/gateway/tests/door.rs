@@ -82,9 +82,7 @@ async fn bad_requests_get_etcds_own_words() {
     is(kv.range(sorted).await.unwrap_err(), bad, "etcdserver: invalid sort option");
     let both = pb::PutRequest { ignore_value: true, ..put("k", "v") };
     is(kv.put(both).await.unwrap_err(), bad, "etcdserver: value is provided");
-    let leased = pb::PutRequest { lease: 5, ..put("k", "v") };
-    is(kv.put(leased.clone()).await.unwrap_err(), Code::NotFound, "etcdserver: requested lease not found");
-    let both = pb::PutRequest { ignore_lease: true, ..leased };
+    let both = pb::PutRequest { ignore_lease: true, lease: 5, ..put("k", "v") };
     is(kv.put(both).await.unwrap_err(), bad, "etcdserver: lease is provided");
     is(kv.delete_range(pb::DeleteRangeRequest::default()).await.unwrap_err(), bad, "etcdserver: key is not provided");
     let txn = |success| pb::TxnRequest { success, ..Default::default() };
@@ -99,6 +97,8 @@ async fn bad_requests_get_etcds_own_words() {
     is(kv.compact(compact(9)).await.unwrap_err(), Code::OutOfRange, gateway::refusal::FUTURE_REV.text);
     assert_eq!(kv.compact(compact(1)).await.unwrap().into_inner().header.unwrap().revision, 1);
     assert!(world.toy.last.lock().unwrap().is_none(), "none of these reached the node");
+    let leased = pb::PutRequest { lease: 5, ..put("k", "v") };
+    is(kv.put(leased).await.unwrap_err(), Code::NotFound, "etcdserver: requested lease not found");
 }
 
 #[tokio::test]

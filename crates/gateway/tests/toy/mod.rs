@@ -74,6 +74,9 @@ impl Backend for Toy {
         if let Some(kind) = self.failure.lock().unwrap().take() {
             return Err(Error::new(kind, "a transaction over two ranges"));
         }
+        if matches!(&request, Request::Put(p) if p.lease != 0) {
+            return Err(Error::refused(Refusal::LeaseNotFound));
+        }
         let mut state = self.keys.lock().unwrap();
         let before = state.1.clone();
         let next = state.0 + 1;
@@ -112,7 +115,7 @@ impl Backend for Toy {
     fn versions(&self) -> Versions {
         Versions { server: "3.6.1".into(), cluster: "3.6.0".into(), storage: "3.6.0".into() }
     }
-    fn observe(&self, stage: Stage, _: u64) {
+    fn mark(&self, stage: Stage, _: u64) {
         assert_eq!(stage, Stage::Put);
         self.observed.fetch_add(1, SeqCst);
     }
