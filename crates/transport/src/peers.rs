@@ -82,7 +82,8 @@ impl Peers {
     ) -> io::Result<Peers> {
         let Config { local, listen, peers, queue_bytes, threads } = config;
         let name = format!("peers-{}", local.store);
-        let runtime = Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()?;
         let shared = Arc::new(Shared::new(local, queue_bytes, Box::new(admit), Box::new(on_event)));
         let mut listening = Vec::new();
         for listener in listen {

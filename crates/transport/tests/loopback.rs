@@ -2,8 +2,11 @@
 
 use base::{BootId, ClusterId, Incarnation, StoreId};
 use bytes::Bytes;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use transport::{Config, Event, Hello, Lane, Peers, Side};
 
@@ -193,7 +196,10 @@ fn large_frames_arrive_whole_and_do_not_hold_up_control() {
                 got.push(bytes);
                 Some(())
             }
-            Event::Frame { lane: Lane::Snapshot, bytes, .. } => snapshot.replace(bytes).or(Some(Bytes::new())).map(drop),
+            Event::Frame { lane: Lane::Snapshot, bytes, .. } => {
+                snapshot = Some(bytes);
+                Some(())
+            }
             Event::Frame { lane: Lane::Control, .. } => {
                 control_after = Some((got.len(), snapshot.is_some()));
                 Some(())
@@ -289,8 +295,6 @@ fn both_sides_are_told_why_one_will_not_talk_to_the_other() {
 
 #[test]
 fn a_refused_peer_is_let_in_when_the_reason_is_gone_and_told_about_once() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     let ((one, url_one), (two, url_two)) = (listener(), listener());
     let open = Arc::new(AtomicBool::new(false));
     let gate = open.clone();
@@ -384,16 +388,20 @@ fn what_a_stalled_peer_does_not_take_is_bounded_in_bytes() {
     config.queue_bytes = [64 << 10, 1 << 20, 1 << 20];
     let first = Node::start(config);
     let (told, heard) = channel();
-    let gate = std::sync::Arc::new(std::sync::RwLock::new(()));
+    let gate = Arc::new(RwLock::new(()));
     let closed = gate.write().unwrap();
     let config = Config::new(hello(2), vec![two], vec![(StoreId(1), vec![url_one])]);
     let passing = gate.clone();
-    let second = Peers::start(config, |_| Ok(()), move |event| {
-        if let Event::Frame { lane, bytes, .. } = event {
-            drop(passing.read());
-            let _ = told.send((lane, bytes));
-        }
-    });
+    let second = Peers::start(
+        config,
+        |_| Ok(()),
+        move |event| {
+            if let Event::Frame { lane, bytes, .. } = event {
+                drop(passing.read());
+                let _ = told.send((lane, bytes));
+            }
+        },
+    );
     let second = second.unwrap();
     first.connected(2);
     let mut n = 0;
@@ -435,14 +443,61 @@ fn what_a_stalled_peer_does_not_take_is_bounded_in_bytes() {
     second.shutdown();
 }
 
+/// A wire that can be cut silently: it accepts and carries bytes both ways, and while it is cut it swallows them. What
+/// was connected during a cut stays dead.
+fn wire(to: String) -> (String, Arc<AtomicBool>) {
+    let (listener, url) = listener();
+    let cut = Arc::new(AtomicBool::new(false));
+    let is_cut = cut.clone();
+    std::thread::spawn(move || {
+        while let Ok((near, _)) = listener.accept() {
+            let far = TcpStream::connect(&to).unwrap();
+            let dead = Arc::new(AtomicBool::new(false));
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                let (is_cut, dead) = (is_cut.clone(), dead.clone());
+                std::thread::spawn(move || {
+                    let mut buf = [0; 4096];
+                    while let Ok(n @ 1..) = from.read(&mut buf) {
+                        dead.fetch_or(is_cut.load(Ordering::SeqCst), Ordering::SeqCst);
+                        if !dead.load(Ordering::SeqCst) && to.write_all(&buf[..n]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    (url, cut)
+}
+
+#[test]
+fn a_silent_cut_is_noticed_and_healed_by_dialling_anew() {
+    let (two, url_two) = listener();
+    let (url, cut) = wire(url_two.strip_prefix("http://").unwrap().to_owned());
+    let second = Node::start(Config::new(hello(2), vec![two], vec![]));
+    let first = Node::start(Config::new(hello(1), vec![], vec![(StoreId(2), vec![url])]));
+    first.connected(2);
+    cut.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    assert!(first.peers.send(StoreId(2), Lane::Append, numbered(1, 4)), "nobody can know yet");
+    first.disconnected(2);
+    assert!(began.elapsed() < Duration::from_secs(12), "noticed after {:?}", began.elapsed());
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!first.stats(2).connected, "still cut");
+    cut.store(false, Ordering::SeqCst);
+    first.connected(2);
+    assert!(first.peers.send(StoreId(2), Lane::Append, numbered(2, 4)));
+    assert_eq!(second.frame(Lane::Append).1, numbered(2, 4), "the frame sent into the cut is lost, not late");
+}
+
 /// Bytes that are no HTTP/2 at all, or only begin like it.
 fn shout(url: &str) {
-    use std::io::Write;
     let mut rng = base::Rng::new(7);
     for size in [0, 1, 24, 5000, 100_000] {
         let bytes: Vec<u8> = (0..size).map(|_| rng.next_u64() as u8).collect();
         for preface in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
-            let mut socket = std::net::TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+            let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
             let _ = socket.write_all(&[preface, &bytes].concat());
         }
     }
