@@ -20,6 +20,7 @@
 
 use crate::effects::Effects;
 use crate::overlay::Overlay;
+use crate::record::Record;
 use crate::source::Source;
 use crate::walk::Direction;
 use base::{Key, Result, Revision, Span};
@@ -109,12 +110,16 @@ impl CountIndex {
     /// These effects are in the engine and leave the overlay in this moment.
     pub fn note(&mut self, revision: Revision, effects: &Effects) {
         for e in &effects.effects {
-            let delta = match (e.record.is_live(), e.record.creates()) {
-                (true, true) => 1,
-                (true, false) => continue,
-                (false, _) => -1,
-            };
-            self.note_key(revision, &e.key, delta);
+            self.note_record(revision, &e.key, &e.record);
+        }
+    }
+
+    /// This version is in the engine and leaves the overlay in this moment.
+    pub fn note_record(&mut self, revision: Revision, key: &Key, record: &Record) {
+        match (record.is_live(), record.creates()) {
+            (true, true) => self.note_key(revision, key, 1),
+            (true, false) => {}
+            (false, _) => self.note_key(revision, key, -1),
         }
     }
 

@@ -97,22 +97,32 @@ impl Overlay {
 
     /// This command's effects are in the engine, or will never be: forget them.
     pub fn remove(&mut self, revision: Revision) {
+        self.remove_noting(revision, &mut |_, _, _| {});
+    }
+
+    /// Everything issued up to here is in the engine: forget it.
+    pub fn remove_up_to(&mut self, revision: Revision) {
+        self.drain_up_to(revision, &mut |_, _, _| {});
+    }
+
+    /// As `remove_up_to`; says what leaves, command by command, for instance to `CountIndex::note_record`.
+    pub fn drain_up_to(&mut self, revision: Revision, note: &mut dyn FnMut(Revision, &Key, &Record)) {
+        assert!(!revision.is_pending(), "what has no number is not in the engine: {revision}");
+        while let Some(oldest) = self.commands.first_key_value().map(|(r, _)| *r).filter(|r| *r <= revision) {
+            self.remove_noting(oldest, note);
+        }
+    }
+
+    fn remove_noting(&mut self, revision: Revision, note: &mut dyn FnMut(Revision, &Key, &Record)) {
         for key in self.commands.remove(&revision).unwrap_or_default() {
             let versions = self.keys.get_mut(&key).expect("a command's key has a version");
             let at = versions.iter().position(|(r, _)| *r == revision).expect("a command's key has its version");
             let (_, record) = versions.remove(at);
             self.bytes -= size(&key, &record);
+            note(revision, &key, &record);
             if versions.is_empty() {
                 self.keys.remove(&key);
             }
-        }
-    }
-
-    /// All commands up to this issued revision are in the engine: forget them.
-    pub fn remove_up_to(&mut self, revision: Revision) {
-        assert!(!revision.is_pending(), "what has no number is not in the engine: {revision}");
-        while let Some((&first, _)) = self.commands.first_key_value().filter(|(r, _)| **r <= revision) {
-            self.remove(first);
         }
     }
 

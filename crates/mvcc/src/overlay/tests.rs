@@ -89,6 +89,18 @@ fn what_is_applied_is_forgotten() {
 }
 
 #[test]
+fn a_drain_says_what_leaves_and_spares_what_is_pending() {
+    let mut o = overlay();
+    o.number(1, Revision(7));
+    let mut left = Vec::new();
+    o.drain_up_to(Revision(6), &mut |r, k, record| left.push((r.0, k.to_string(), record.is_live())));
+    assert_eq!(left, [(5, "a".into(), false), (6, "b".into(), true)]);
+    o.remove_up_to(Revision::MAX);
+    o.check();
+    assert_eq!((o.commands(), o.newest(&key("a"), NEWEST).unwrap().0), (1, P(2)));
+}
+
+#[test]
 fn the_same_version_twice_is_one() {
     let mut o = overlay();
     let bytes = o.bytes();

@@ -54,9 +54,10 @@ impl Range {
         self.waiting.push((revision, effects));
     }
     fn settle(&mut self, n: usize) {
-        for (revision, effects) in self.waiting.drain(..n.min(self.waiting.len())) {
-            self.overlay.remove(revision);
-            self.counts.note(revision, &effects);
+        let left: Vec<_> = self.waiting.drain(..n.min(self.waiting.len())).collect();
+        if let Some((last, _)) = left.last() {
+            let counts = &mut self.counts;
+            self.overlay.drain_up_to(*last, &mut |r, k, record| counts.note_record(r, k, record));
         }
     }
     fn plan(&self, span: &Span, at: Revision) -> (Captured, CountPlan) {

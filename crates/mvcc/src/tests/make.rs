@@ -63,7 +63,7 @@ impl Maker<'_> {
         self.rng.below(n) == 0
     }
     pub fn key(&mut self) -> Key {
-        Key::user(self.rng.pick(&KEYS))
+        Key::user(KEYS[self.rng.below(KEYS.len() as u64) as usize])
     }
     pub fn span(&mut self) -> Span {
         match self.rng.below(5) {
