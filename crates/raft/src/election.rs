@@ -5,7 +5,7 @@
 //! durable, and so does a request for votes: a candidate that crashed before its term was durable could campaign in
 //! the same term again, with a shorter log, and count votes that were given to the longer one.
 
-use crate::{Ctx, Group, HardState, Member, Message, Output, Payload, Role, VoteRequest};
+use crate::{Ctx, Group, HardState, Member, Message, Output, Payload, Role, VoteAnswer, VoteRequest};
 use base::{Index, Term, marker};
 
 /// How much of an unapplied log is looked at in one go for changes of membership.
@@ -148,15 +148,14 @@ impl Group {
     pub(crate) fn on_pre_vote(&mut self, ctx: &mut Ctx, from: Member, m: VoteRequest, out: &mut Output) {
         if self.refuses(ctx, from, &m, out) {
             marker!("raft.pre_vote.refused");
-            let refusal = Message::PreVoteAck { term: self.hard.term, granted: false };
-            return out.now.push((from, refusal));
+            return out.now.push((from, Message::PreVoteAck(self.answer(ctx, self.hard.term, false))));
         }
         let granted = m.term > self.hard.term && self.up_to_date(m.last);
         if granted {
             marker!("raft.pre_vote.granted");
         }
         let term = if granted { m.term } else { self.hard.term };
-        out.now.push((from, Message::PreVoteAck { term, granted }));
+        out.now.push((from, Message::PreVoteAck(self.answer(ctx, term, granted))));
     }
 
     /// A vote: once per term, for a log that is not behind ours, and not while bound to a leader.
@@ -171,7 +170,7 @@ impl Group {
         if self.refuses(ctx, from, &m, out) {
             // the term does not rise either: a bound follower is not disturbed
             marker!("raft.vote.refused_bound");
-            return out.now.push((from, Message::VoteAck { term: self.hard.term, granted: false }));
+            return out.now.push((from, Message::VoteAck(self.answer(ctx, self.hard.term, false))));
         }
         if m.term > self.hard.term {
             self.become_follower(ctx, m.term, None, out);
@@ -184,11 +183,11 @@ impl Group {
                 self.set_hard(HardState { term: m.term, vote: Some(from.replica) }, out);
             }
             self.arm_election(ctx);
-            let vote = (from, Message::VoteAck { term: m.term, granted: true });
+            let vote = (from, Message::VoteAck(self.answer(ctx, m.term, true)));
             if base::bug!("vote-before-write") { out.now.push(vote) } else { out.after_write.push(vote) }
         } else {
             marker!("raft.vote.refused");
-            out.now.push((from, Message::VoteAck { term: self.hard.term, granted: false }));
+            out.now.push((from, Message::VoteAck(self.answer(ctx, self.hard.term, false))));
         }
     }
 
@@ -245,25 +244,39 @@ impl Group {
         }
     }
 
-    pub(crate) fn on_pre_vote_ack(&mut self, ctx: &mut Ctx, from: Member, ack: (Term, bool), out: &mut Output) {
-        let (term, granted) = ack;
-        if !granted && term > self.hard.term {
-            return self.become_follower(ctx, term, None, out);
+    fn answer(&self, ctx: &Ctx, term: Term, granted: bool) -> VoteAnswer {
+        let commit = self.log.commit;
+        VoteAnswer { term, granted, commit: (commit, self.log.term(commit, ctx.log).unwrap_or(Term(0))) }
+    }
+
+    /// An answer names a committed entry. If we have that very entry, everything up to it is ours and committed.
+    fn learn_commit(&mut self, ctx: &Ctx, commit: (Index, Term), out: &mut Output) {
+        if commit.0 > self.log.commit && self.role != Role::Leader && self.log.term(commit.0, ctx.log) == Some(commit.1)
+        {
+            marker!("raft.election.commit_learnt");
+            self.set_commit(ctx, commit.0, out);
         }
-        let ours = if granted { term == self.hard.term.next() } else { term <= self.hard.term };
+    }
+
+    pub(crate) fn on_pre_vote_ack(&mut self, ctx: &mut Ctx, from: Member, m: VoteAnswer, out: &mut Output) {
+        self.learn_commit(ctx, m.commit, out);
+        if !m.granted && m.term > self.hard.term {
+            return self.become_follower(ctx, m.term, None, out);
+        }
+        let ours = if m.granted { m.term == self.hard.term.next() } else { m.term <= self.hard.term };
         if self.role == Role::PreCandidate && ours {
-            self.count_vote(from, granted);
+            self.count_vote(from, m.granted);
             self.poll(ctx, out);
         }
     }
 
-    pub(crate) fn on_vote_ack(&mut self, ctx: &mut Ctx, from: Member, ack: (Term, bool), out: &mut Output) {
-        let (term, granted) = ack;
-        if term > self.hard.term {
-            return self.become_follower(ctx, term, None, out);
+    pub(crate) fn on_vote_ack(&mut self, ctx: &mut Ctx, from: Member, m: VoteAnswer, out: &mut Output) {
+        self.learn_commit(ctx, m.commit, out);
+        if m.term > self.hard.term {
+            return self.become_follower(ctx, m.term, None, out);
         }
-        if self.role == Role::Candidate && (term == self.hard.term || !granted) {
-            self.count_vote(from, granted);
+        if self.role == Role::Candidate && (m.term == self.hard.term || !m.granted) {
+            self.count_vote(from, m.granted);
             self.poll(ctx, out);
         }
     }

@@ -75,10 +75,15 @@ impl Group {
         }
         if !self.promotable() {
             marker!("raft.conf.leader_removed");
+            for at in 0..self.peers() {
+                // whoever may lead from now on should know that the change is committed
+                self.heartbeat(ctx, at, out);
+            }
             return self.stop_leading(ctx, out);
         }
-        // fewer may have to agree now
+        // fewer may have to agree now, to a commit and to a read
         self.maybe_commit(ctx, out);
+        self.finish_rounds(out);
         let fresh: Vec<usize> = (0..self.peers())
             .filter(|at| self.lead.as_ref().is_some_and(|l| l.peers[*at].matched == Index(0)))
             .collect();

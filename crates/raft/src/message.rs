@@ -55,6 +55,18 @@ pub struct VoteRequest {
     pub released: Option<Term>,
 }
 
+/// The answer to a request for a vote.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct VoteAnswer {
+    /// In a granted pre-vote the term asked for, else the answering replica's own.
+    pub term: Term,
+    /// Yes or no.
+    pub granted: bool,
+    /// An entry that is committed. A candidate that has it too learns so: after a change of membership the ones who
+    /// know that it is committed may be just those who may no longer lead.
+    pub commit: (Index, Term),
+}
+
 /// Everything one replica can say to another.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
@@ -66,12 +78,12 @@ pub enum Message {
     AppendReject(AppendReject),
     /// Would you vote for me? Changes nothing at the receiver.
     PreVote(VoteRequest),
-    /// Yes (in the term asked for) or no (with the receiver's own term).
-    PreVoteAck { term: Term, granted: bool },
+    /// Yes or no.
+    PreVoteAck(VoteAnswer),
     /// Vote for me.
     Vote(VoteRequest),
-    /// Yes or no, in the receiver's term.
-    VoteAck { term: Term, granted: bool },
+    /// Yes, durably, or no.
+    VoteAck(VoteAnswer),
     /// The leader of this term relies on no lease any more and leads no more: fortifications of this term end.
     Defortify { term: Term },
     /// From a leader that stepped down for the receiver's sake: campaign now.
@@ -105,7 +117,7 @@ impl Message {
             Message::AppendAck(m) => m.term,
             Message::AppendReject(m) => m.term,
             Message::PreVote(m) | Message::Vote(m) => m.term,
-            Message::PreVoteAck { term, .. } | Message::VoteAck { term, .. } => *term,
+            Message::PreVoteAck(m) | Message::VoteAck(m) => m.term,
             Message::Defortify { term } | Message::TimeoutNow { term } => *term,
             Message::ReadIndex { term, .. } | Message::ReadIndexAck { term, .. } => *term,
             Message::Removed { .. } => Term(0),
@@ -152,8 +164,8 @@ impl Message {
             }
             Message::PreVote(m) => put_vote(out, PRE_VOTE, m),
             Message::Vote(m) => put_vote(out, VOTE, m),
-            Message::PreVoteAck { term, granted } => put(out, PRE_VOTE_ACK, &[term.0, u64::from(*granted)]),
-            Message::VoteAck { term, granted } => put(out, VOTE_ACK, &[term.0, u64::from(*granted)]),
+            Message::PreVoteAck(m) => put_answer(out, PRE_VOTE_ACK, m),
+            Message::VoteAck(m) => put_answer(out, VOTE_ACK, m),
             Message::Defortify { term } => put(out, DEFORTIFY, &[term.0]),
             Message::TimeoutNow { term } => put(out, TIMEOUT_NOW, &[term.0]),
             Message::ReadIndex { term, round } => put(out, READ_INDEX, &[term.0, *round]),
@@ -181,8 +193,8 @@ impl Message {
             }
             PRE_VOTE => Message::PreVote(get_vote(buf)?),
             VOTE => Message::Vote(get_vote(buf)?),
-            PRE_VOTE_ACK => Message::PreVoteAck { term: get_term(buf)?, granted: get_bool(buf)? },
-            VOTE_ACK => Message::VoteAck { term: get_term(buf)?, granted: get_bool(buf)? },
+            PRE_VOTE_ACK => Message::PreVoteAck(get_answer(buf)?),
+            VOTE_ACK => Message::VoteAck(get_answer(buf)?),
             DEFORTIFY => Message::Defortify { term: get_term(buf)? },
             TIMEOUT_NOW => Message::TimeoutNow { term: get_term(buf)? },
             READ_INDEX => Message::ReadIndex { term: get_term(buf)?, round: get_u64(buf)? },
@@ -208,6 +220,15 @@ fn get_vote(buf: &mut Bytes) -> Result<VoteRequest> {
     let last = (get_index(buf)?, get_term(buf)?);
     let released = Some(get_term(buf)?).filter(|t| t.0 != 0);
     Ok(VoteRequest { term, last, released })
+}
+
+fn put_answer(out: &mut Vec<u8>, kind: u8, m: &VoteAnswer) {
+    put(out, kind, &[m.term.0, u64::from(m.granted), m.commit.0.0, m.commit.1.0]);
+}
+
+fn get_answer(buf: &mut Bytes) -> Result<VoteAnswer> {
+    let (term, granted) = (get_term(buf)?, get_bool(buf)?);
+    Ok(VoteAnswer { term, granted, commit: (get_index(buf)?, get_term(buf)?) })
 }
 
 fn put_epoch(out: &mut Vec<u8>, epoch: Option<SupportEpoch>) {
@@ -287,12 +308,8 @@ impl fmt::Display for Message {
             }
             Message::PreVote(m) => show_vote("pre-vote", m, f),
             Message::Vote(m) => show_vote("vote", m, f),
-            Message::PreVoteAck { term, granted } => {
-                write!(f, "pre-vote-ack term={term} {}", if *granted { "yes" } else { "no" })
-            }
-            Message::VoteAck { term, granted } => {
-                write!(f, "vote-ack term={term} {}", if *granted { "yes" } else { "no" })
-            }
+            Message::PreVoteAck(m) => show_answer("pre-vote-ack", m, f),
+            Message::VoteAck(m) => show_answer("vote-ack", m, f),
             Message::Defortify { term } => write!(f, "defortify term={term}"),
             Message::TimeoutNow { term } => write!(f, "timeout-now term={term}"),
             Message::ReadIndex { term, round } => write!(f, "read-index term={term} round={round}"),
@@ -320,4 +337,9 @@ fn show_vote(kind: &str, m: &VoteRequest, f: &mut fmt::Formatter<'_>) -> fmt::Re
         Some(t) => write!(f, " released={t}"),
         None => Ok(()),
     }
+}
+
+fn show_answer(kind: &str, m: &VoteAnswer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let answer = if m.granted { "yes" } else { "no" };
+    write!(f, "{kind} term={} {answer} commit={}@{}", m.term, m.commit.0, m.commit.1)
 }

@@ -81,7 +81,7 @@ impl Group {
     }
 
     /// Hands out the rounds that a quorum of every half has confirmed.
-    fn finish_rounds(&mut self, out: &mut Output) {
+    pub(crate) fn finish_rounds(&mut self, out: &mut Output) {
         let Some(lead) = &self.lead else { return };
         if lead.rounds.is_empty() {
             return;

@@ -48,7 +48,8 @@ impl Group {
     /// The log then begins after it: kept if it contains the snapshot's last entry (what follows may have been
     /// acknowledged, and counted), begun anew if not; then [`Output::delete`] covers the whole old log. Until that is
     /// durable a crash leaves a log whose term at `applied` is not that of the snapshot: the node boots such a replica
-    /// with an empty log after the snapshot. A snapshot behind what is committed here changes nothing.
+    /// with an empty log after the snapshot. From handing the ingest to the writer until this call the node applies
+    /// nothing: an apply queued behind the ingest would set the applied index back. A snapshot behind what is committed here changes nothing.
     pub fn install(&mut self, ctx: &mut Ctx, snapshot: Snapshot, out: &mut Output) {
         let Snapshot { index, term, conf } = snapshot;
         if index > self.log.commit {

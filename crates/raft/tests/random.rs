@@ -197,7 +197,7 @@ impl Walk {
         let n = self.world.nodes.len();
         let pairs: Vec<(usize, usize)> =
             (0..n).flat_map(|t| (0..n).map(move |s| (t, s))).filter(|(t, s)| t != s).collect();
-        for (t, s) in &pairs {
+        for (t, s) in pairs.iter().filter(|_| self.liveness) {
             self.world.lapse(*t, *s);
             if self.world.may_withdraw(*t, *s) {
                 self.world.withdraw(*t, *s);
@@ -286,9 +286,12 @@ fn walk(seed: u64) -> (Index, u64) {
         }
     }
     walk.world.trace.as_mut().map(|t| t.push("--- heal".into()));
-    walk.heal();
+    let healed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk.heal()));
     if let Some(trace) = &mut walk.world.trace {
         trace.drain(..).for_each(|line| eprintln!("{line}"));
+    }
+    if let Err(broken) = healed {
+        std::panic::resume_unwind(broken);
     }
     Ghost::check_logs(&walk.world.nodes);
     (walk.world.ghost.last_committed(), walk.proposals)
@@ -311,4 +314,55 @@ fn random_walks() {
     }
     // a walk in which nothing commits proves nothing
     assert!(committed > walks * 20, "{committed} entries committed in {walks} walks");
+}
+
+/// Every classic bug of the core that a walk can meet, planted, must be noticed.
+#[cfg(feature = "museum")]
+#[test]
+fn museum() {
+    const BUGS: &[&str] = &[
+        "ack-before-fsync",
+        "append-without-prev-check",
+        "campaign-with-old-conf",
+        "commit-beyond-match",
+        "commit-older-term-by-counting",
+        "commit-vector-over-divergent-tail",
+        "defortify-any-term",
+        "defortify-forgotten",
+        "delayed-timeout-now",
+        "fortified-unsupported",
+        "joint-counts-one-half",
+        "lease-counts-stale-epoch",
+        "own-copy-counts-before-written",
+        "pre-vote-skipped",
+        "read-confirmed-for-old-term",
+        "reused-read-context",
+        "snapshot-drops-the-tail",
+        "two-changes-at-once",
+        "vote-before-write",
+        "vote-for-shorter-log",
+        "vote-forgotten-on-restart",
+        "vote-while-fortified",
+        "votes-right-after-restart",
+        "written-aba",
+    ];
+    let bound: u64 = std::env::var("WALKS").map_or(3000, |w| w.parse().expect("a number"));
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for bug in BUGS {
+        base::museum::plant(bug);
+        let found = (0..bound).find_map(|seed| {
+            let broken = std::panic::catch_unwind(|| walk(seed)).err()?;
+            let text = broken.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| broken.downcast_ref::<&str>().map(|s| (*s).to_string()));
+            Some((seed, text.unwrap_or_default()))
+        });
+        base::museum::plant("");
+        match found {
+            Some((seed, text)) => eprintln!("{bug}: seed {seed}: {}", text.lines().next().unwrap_or_default()),
+            None => missed.push(*bug),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not noticed within {bound} walks: {missed:?}");
 }

@@ -131,7 +131,7 @@ impl Ghost {
     }
 
     pub fn sent(&mut self, from: Member, to: Member, m: &Message) {
-        if let Message::VoteAck { term, granted: true } = m {
+        if let Message::VoteAck(raft::VoteAnswer { term, granted: true, .. }) = m {
             let first = *self.votes.entry((*term, from.replica)).or_insert(to.replica);
             assert_eq!(first, to.replica, "R1 one vote: {from} votes twice in term {term}");
         }

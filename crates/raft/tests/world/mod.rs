@@ -268,6 +268,10 @@ impl World {
 
     /// Applies everything committed; durable with the last write under way, or at once if there is none.
     fn apply(&mut self, n: usize, to: Index) {
+        if self.nodes[n].writes.iter().any(|w| w.snapshot.is_some()) {
+            // an apply queued behind an ingest would set `applied` back
+            return;
+        }
         loop {
             let node = &mut self.nodes[n];
             let Some(group) = node.group.as_mut() else { return };
@@ -278,7 +282,10 @@ impl World {
             let entries = group.entries(&node.disk, from, to, usize::MAX).expect("the disk can be read");
             assert!(!entries.is_empty(), "committed entries from {from} to {to} cannot be read");
             for entry in entries {
-                self.apply_one(n, entry);
+                // applying a change of membership may commit, and so apply, what follows
+                if entry.index == self.nodes[n].view.applied.next() {
+                    self.apply_one(n, entry);
+                }
             }
         }
         let node = &mut self.nodes[n];
@@ -377,7 +384,14 @@ impl World {
             self.call(n, |g, ctx, out| g.written(ctx, term, index, out));
         }
         if let Some((s, _)) = snapshot {
+            let at = (s.index, s.term);
             self.call(n, |g, ctx, out| g.install(ctx, s, out));
+            let kept = self.nodes[n].group.as_ref().is_some_and(|g| g.truncated() == at && g.last().0 > at.0);
+            let commit = self.nodes[n].group.as_ref().map_or(Index(0), Group::commit);
+            self.apply(n, commit);
+            if useful && (kept || self.nodes[n].disk.last() == at) {
+                self.nodes[n].disk.truncate(at.0, at.1);
+            }
         }
     }
 
