@@ -2,11 +2,12 @@
 
 use crate::backend::Backend;
 use crate::rpc::Rpc;
-use crate::{Gateway, kv, operator, refusal, tunnel, wire};
+use crate::{Gateway, http, kv, operator, refusal, tunnel, wire};
+use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
+use futures_util::future::Either;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{HeaderMap, Request};
 use prost::Message;
 use proto::etcdserverpb as pb;
 use std::future::Future;
@@ -70,31 +71,62 @@ impl Ask for pb::TxnRequest {
     }
 }
 
-/// Serves one gRPC stream, whatever it asks for.
-pub async fn serve<B: Backend>(gateway: Arc<Gateway<B>>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let Some(rpc) = Rpc::of(request.uri().path()) else { return foreign(&gateway, request, respond) };
-    let g = gateway.clone();
-    match rpc {
-        Rpc::Put => unary(g, rpc, (request, respond), kv::put).await,
-        Rpc::Range => unary(g, rpc, (request, respond), kv::range).await,
-        Rpc::Txn => unary(g, rpc, (request, respond), kv::txn).await,
-        Rpc::DeleteRange => unary(g, rpc, (request, respond), kv::delete).await,
-        Rpc::Compact => unary(g, rpc, (request, respond), kv::compact).await,
-        Rpc::Alarm => unary(g, rpc, (request, respond), operator::alarm).await,
-        Rpc::Status => unary(g, rpc, (request, respond), operator::status).await,
-        Rpc::HashKv => unary(g, rpc, (request, respond), operator::hash_kv).await,
-        Rpc::MemberList => unary(g, rpc, (request, respond), operator::member_list).await,
-        _ => {
+/// One unary call whose headers have been looked at. Kept small: it moves into the future that serves it.
+struct Arrived {
+    rpc: Rpc,
+    at: Instant,
+    /// How long the caller will wait, or why it may not come in.
+    patience: Result<Duration, Status>,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+}
+
+/// The future that serves one stream. All that headers decide is decided before it begins, so that it does not carry
+/// them along.
+pub fn begin<B: Backend>(
+    gateway: Arc<Gateway<B>>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> + Send {
+    let rpc = if wire::is_grpc(request.headers()) { Rpc::of(request.uri().path()) } else { None };
+    let Some(rpc) = rpc else { return Either::Right(Box::pin(foreign(gateway, request, respond))) };
+    let patience = admit(&gateway, request.headers());
+    let body = request.into_body();
+    Either::Left(serve(gateway, Arrived { rpc, at: Instant::now(), patience, body, respond }))
+}
+
+async fn serve<B: Backend>(gateway: Arc<Gateway<B>>, call: Arrived) {
+    match call.rpc {
+        Rpc::Put => unary(gateway, call, kv::put).await,
+        Rpc::Range => unary(gateway, call, kv::range).await,
+        Rpc::Txn => unary(gateway, call, kv::txn).await,
+        Rpc::DeleteRange => unary(gateway, call, kv::delete).await,
+        // Boxed, the rare ones do not make every future larger.
+        Rpc::Compact => Box::pin(unary(gateway, call, kv::compact)).await,
+        Rpc::Alarm => Box::pin(unary(gateway, call, operator::alarm)).await,
+        Rpc::Status => Box::pin(unary(gateway, call, operator::status)).await,
+        Rpc::HashKv => Box::pin(unary(gateway, call, operator::hash_kv)).await,
+        Rpc::MemberList => Box::pin(unary(gateway, call, operator::member_list)).await,
+        rpc => {
             let status = refusal::not_built(&format!("{} ({})", rpc.missing().unwrap_or("?"), &rpc.path()[1..]));
             gateway.meter.start(rpc).refused(status.code());
-            wire::refuse(respond, &status);
+            wire::refuse(call.respond, &status);
         }
     }
 }
 
-/// A path outside etcd's API: gRPC's own health service, or nothing we know.
-fn foreign<B: Backend>(gateway: &Arc<Gateway<B>>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+/// A stream outside etcd's API: plain HTTP, gRPC's own health service, or nothing we know.
+async fn foreign<B: Backend>(gateway: Arc<Gateway<B>>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let path = request.uri().path();
+    if !wire::is_grpc(request.headers()) {
+        let answer = http::answer(&gateway, request.method(), request.uri()).await;
+        let (parts, body) = answer.into_parts();
+        // The caller may be gone; then nobody is left to be told.
+        if let Ok(mut out) = respond.send_response(Response::from_parts(parts, ()), false) {
+            let _ = out.send_data(body, true);
+        }
+        return;
+    }
     if path.starts_with("/grpc.health.v1.Health/") {
         // A stream that lives long must not live inside its connection's task.
         tokio::spawn(tunnel::carry(gateway.health.clone(), request, respond));
@@ -110,38 +142,33 @@ fn foreign<B: Backend>(gateway: &Arc<Gateway<B>>, request: Request<RecvStream>, 
     wire::refuse(respond, &status);
 }
 
-type Stream = (Request<RecvStream>, SendResponse<Bytes>);
-
-async fn unary<B, Q, A, F>(
-    gateway: Arc<Gateway<B>>,
-    rpc: Rpc,
-    (request, respond): Stream,
-    serve: impl FnOnce(Arc<Gateway<B>>, Q, Call) -> F,
-) where
+/// Reads, serves, answers and counts one unary call.
+async fn unary<B, Q, A, F>(gateway: Arc<Gateway<B>>, arrived: Arrived, verb: impl FnOnce(Arc<Gateway<B>>, Q, Call) -> F)
+where
     B: Backend,
     Q: Ask,
     A: Message + 'static,
     F: Future<Output = Result<A, Status>> + Send + 'static,
 {
+    let Arrived { rpc, at, patience, body, respond } = arrived;
     let counted = gateway.meter.start(rpc);
-    let arrived = Instant::now();
-    let answer = async {
-        let (parts, body) = request.into_parts();
-        let patience = admit(&gateway, &parts.headers)?;
-        drop(parts);
-        let message = wire::read(body, gateway.limits.max_message()).await?;
-        counted.received(message.len());
-        let call = Call { arrived, patience, size: message.len() };
-        let ask =
-            Q::decode(message).map_err(|e| Status::internal(format!("grpc: error unmarshalling request: {e}")))?;
-        if !ask.heavy() {
-            return serve(gateway.clone(), ask, call).await.map(|a| wire::frame(&a));
-        }
-        let answer = serve(gateway.clone(), ask, call);
-        let task = tokio::spawn(async move { answer.await.map(|a| wire::frame(&a)) });
-        task.await.map_err(|e| Status::internal(format!("the answer was lost: {e}")))?
+    let asked = match patience {
+        Ok(patience) => read::<Q>(body, gateway.limits.max_message()).await.map(|(ask, size)| {
+            counted.received(size);
+            (ask, Call { arrived: at, patience, size })
+        }),
+        Err(status) => Err(status),
     };
-    match answer.await {
+    let answer = match asked {
+        Ok((ask, call)) if ask.heavy() => {
+            let answer = verb(gateway.clone(), ask, call);
+            let task = tokio::spawn(async move { answer.await.map(|a| wire::frame(&a)) });
+            task.await.unwrap_or_else(|e| Err(Status::internal(format!("the answer was lost: {e}"))))
+        }
+        Ok((ask, call)) => verb(gateway.clone(), ask, call).await.map(|a| wire::frame(&a)),
+        Err(status) => Err(status),
+    };
+    match answer {
         Ok(framed) => {
             let size = framed.len() - wire::PREFIX;
             if wire::reply(respond, framed) {
@@ -153,6 +180,14 @@ async fn unary<B, Q, A, F>(
             wire::refuse(respond, &status);
         }
     }
+}
+
+/// The message, and its size on the wire.
+async fn read<Q: Ask>(body: RecvStream, limit: usize) -> Result<(Q, usize), Status> {
+    let message = wire::read(body, limit).await?;
+    let size = message.len();
+    let ask = Q::decode(message);
+    ask.map(|a| (a, size)).map_err(|e| Status::internal(format!("grpc: error unmarshalling request: {e}")))
 }
 
 /// May this call come in, and how long will its caller wait?

@@ -2,12 +2,10 @@
 
 use crate::backend::Backend;
 use crate::keepalive::Keepalive;
-use crate::{Gateway, call, http, wire};
-use ::http::Request;
+use crate::{Gateway, call};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
-use h2::RecvStream;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Builder, Connection};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -58,7 +56,7 @@ async fn run<B: Backend>(
             while let Poll::Ready(arrived) = connection.poll_accept(cx) {
                 let Some(Ok((request, respond))) = arrived else { return Poll::Ready(()) };
                 keepalive.heard();
-                calls.push(one(gateway.clone(), request, respond));
+                calls.push(call::begin(gateway.clone(), request, respond));
             }
             // Then go on with all calls that can, and only then write their answers, together.
             let mut ended = false;
@@ -71,19 +69,4 @@ async fn run<B: Backend>(
         }
     })
     .await;
-}
-
-async fn one<B: Backend>(gateway: Arc<Gateway<B>>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    if wire::is_grpc(request.headers()) {
-        return call::serve(gateway, request, respond).await;
-    }
-    // Health and metrics are rare and may wait for a scan; boxed, they do not make every call's future larger.
-    let answer = Box::pin(http::answer(&gateway, request.method(), request.uri())).await;
-    let (parts, body) = answer.into_parts();
-    if let Ok(mut out) = respond.send_response(::http::Response::from_parts(parts, ()), body.is_empty())
-        && !body.is_empty()
-    {
-        // The caller may be gone; then nobody is left to be told.
-        let _ = out.send_data(body, true);
-    }
 }
