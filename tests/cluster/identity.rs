@@ -1,1 +1,111 @@
-//! x
+//! Whose data is this? A node never runs with data that is not its own, nor without data that it should have.
+
+use crate::{program, spec, turn, wait_same_hash};
+use harness::{Cluster, Program, rpc};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn put(cluster: &Cluster, node: usize, key: &str) {
+    let endpoints = cluster.endpoints();
+    rpc::block_on(async {
+        rpc::connect(&endpoints[node..=node]).await.put(key, "value", None).await.unwrap_or_else(|e| panic!("put {key}: {e}"));
+    });
+}
+
+/// It ended by itself, with an error status and one line that says what is wrong; it did not panic.
+#[track_caller]
+fn refused(ended: (std::process::ExitStatus, String), says: &[&str]) {
+    let (status, printed) = ended;
+    assert!(!status.success(), "it ended well:\n{printed}");
+    assert!(!printed.contains("panicked at"), "{printed}");
+    assert!(!printed.contains(harness::cluster::READY), "it served clients:\n{printed}");
+    let line = printed.lines().find(|l| says.iter().all(|s| l.to_lowercase().contains(&s.to_lowercase())));
+    assert!(line.is_some(), "no line says {says:?}:\n{printed}");
+}
+
+/// A node whose disk was emptied has forgotten its votes and acknowledgements: under its old name it must not come back.
+#[test]
+fn an_emptied_data_directory_under_an_old_name_is_refused() {
+    let _turn = turn();
+    if program() == Program::Etcd {
+        return; // 3.4 lets it in
+    }
+    let mut cluster = Cluster::start(spec(3, ""));
+    put(&cluster, 0, "a");
+    cluster.kill(2);
+    std::fs::remove_dir_all(&cluster.nodes[2].data_dir).expect("its data");
+    cluster.spawn(2);
+    refused(cluster.wait_end(2, SOON), &["n3"]);
+    put(&cluster, 1, "b");
+}
+
+#[test]
+fn the_data_directory_of_another_cluster_is_refused() {
+    let _turn = turn();
+    if program() == Program::Etcd {
+        return; // 3.4 ignores the flags and runs with the other cluster's identity
+    }
+    let mut other = Cluster::start(spec(1, ""));
+    put(&other, 0, "theirs");
+    other.stop(0);
+    let mut cluster = Cluster::start(spec(3, ""));
+    cluster.kill(2);
+    cluster.nodes[2].data_dir = other.nodes[0].data_dir.clone();
+    cluster.spawn(2);
+    refused(cluster.wait_end(2, SOON), &["cluster"]);
+    put(&cluster, 0, "ours");
+    other.start_node(0); // and their data are as they were
+    put(&other, 0, "theirs");
+}
+
+#[test]
+fn a_second_process_on_one_directory_is_refused() {
+    let _turn = turn();
+    if program() == Program::Etcd {
+        return; // 3.4 waits for the lock for ever
+    }
+    let mut cluster = Cluster::start(spec(1, ""));
+    let mut second = Cluster::prepare(spec(1, ""));
+    second.nodes[0].data_dir = cluster.nodes[0].data_dir.clone();
+    second.spawn(0);
+    let directory = cluster.nodes[0].data_dir.display().to_string();
+    refused(second.wait_end(0, SOON), &[&directory]);
+    put(&cluster, 0, "a");
+    cluster.kill(0);
+    cluster.start_node(0); // kill -9 leaves no lock behind
+    put(&cluster, 0, "b");
+}
+
+#[test]
+fn an_orderly_stop_and_a_restart_keep_everything() {
+    let _turn = turn();
+    for nodes in [1, 3] {
+        let mut cluster = Cluster::start(spec(nodes, "g,n,t"));
+        for key in ["a", "h", "p", "z"] {
+            put(&cluster, 0, key);
+        }
+        for i in 0..nodes {
+            let (status, printed) = cluster.stop(i);
+            assert!(program() == Program::Etcd || status.success(), "SIGTERM ended n{} with {status}:\n{printed}", i + 1);
+            assert!(!printed.contains("panicked at"), "{printed}");
+        }
+        cluster.start_all();
+        wait_same_hash(&cluster);
+        let count = rpc::block_on(async {
+            let all = etcd_client::GetOptions::new().with_all_keys().with_count_only();
+            rpc::connect(&cluster.endpoints()).await.get("", Some(all)).await.expect("served").count()
+        });
+        assert_eq!(count, 4);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let _turn = turn();
+    let mut cluster = Cluster::prepare(spec(1, ""));
+    let taken = cluster.nodes[0].client_address();
+    let _held = std::net::TcpListener::bind(taken).expect("a free port");
+    cluster.spawn(0);
+    refused(cluster.wait_end(0, SOON), &[&taken.to_string()]);
+}

@@ -10,13 +10,13 @@ use std::time::Duration;
 /// After the loss of any node writes go on within this time.
 const RESUME: Duration = Duration::from_secs(3);
 /// How long a disturbance may burn revision numbers.
-const AFTERMATH: u64 = 15_000_000_000;
+pub const AFTERMATH: u64 = 15_000_000_000;
 
 /// Four groups of keys, one in each range that `SPLITS` makes.
-const GROUPS: [&str; 4] = ["a/", "h/", "p/", "z/"];
-const SPLITS: &str = "g,n,t";
+pub const GROUPS: [&str; 4] = ["a/", "h/", "p/", "z/"];
+pub const SPLITS: &str = "g,n,t";
 
-fn judge(cluster: &Cluster, load: Load, disruptions: Vec<(u64, u64)>) {
+pub fn judge(cluster: &Cluster, load: Load, disruptions: Vec<(u64, u64)>) {
     let ops = load.finish();
     let versions = rpc::block_on(versions::collect(&cluster.endpoints()[0]));
     let known = ops.iter().filter(|op| op.revision().is_some()).count();
@@ -26,7 +26,7 @@ fn judge(cluster: &Cluster, load: Load, disruptions: Vec<(u64, u64)>) {
     wait_same_hash(cluster);
 }
 
-fn load(cluster: &Cluster, groups: &[&str], rest: u64) -> Load {
+pub fn load(cluster: &Cluster, groups: &[&str], rest: u64) -> Load {
     let mut work = Work::new(64, groups);
     work.rest = Duration::from_millis(rest);
     let load = Load::start(cluster.endpoints(), work);

@@ -4,7 +4,7 @@ use crate::address::{self, CLIENT_PORT, PEER_PORT, PROXY_PORT};
 use crate::{Program, Proxy};
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -189,14 +189,19 @@ impl Cluster {
     /// Starts node `i` with exactly these arguments.
     pub fn spawn_with(&mut self, i: usize, arguments: &[String]) {
         let program = self.spec.program.path();
+        self.spawn_as(i, &program, arguments, &[]);
+    }
+
+    /// Starts node `i` as this file, with exactly these arguments and these variables besides our own.
+    pub fn spawn_as(&mut self, i: usize, program: &Path, arguments: &[String], variables: &[(String, String)]) {
         let node = &mut self.nodes[i];
         assert!(!node.is_up(), "{} runs already", node.name);
         let log = OpenOptions::new().create(true).append(true).open(&node.log).expect("a log");
         node.log_start = log.metadata().expect("its size").len() as usize;
         let copy: File = log.try_clone().expect("a second handle");
-        let child = Command::new(&program)
+        let child = Command::new(program)
             .args(arguments)
-            .env_remove("ETCD_NAME")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(copy)
             .stderr(log)
