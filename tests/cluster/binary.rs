@@ -61,14 +61,20 @@ fn the_demo_does_what_it_says() {
         .spawn()
         .expect("flotilla demo starts");
     let lines = read_until_commands(&mut demo);
-    let commands: Vec<&String> = lines.iter().filter(|l| l.trim_start().contains("etcdctl ")).collect();
-    let outcome = commands.iter().try_for_each(|c| try_command(c.trim()));
+    let commands: Vec<&str> = lines.iter().filter_map(|l| command(l)).collect();
+    let outcome = commands.iter().try_for_each(|c| try_command(c));
     let ended = interrupt(&mut demo);
     assert!(commands.len() >= 3, "three commands to try: {lines:?}");
     outcome.unwrap_or_else(|e| panic!("{e}"));
     assert!(ended, "it does not end on Ctrl-C");
     let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("readable").flatten().map(|e| e.path()).collect();
     assert!(left.is_empty(), "temporary data were left: {left:?}");
+}
+
+/// The command that a line offers to try.
+fn command(line: &str) -> Option<&str> {
+    let line = line.trim().trim_start_matches("try").trim();
+    ["etcdctl ", "flotilla bench "].iter().any(|c| line.starts_with(c)).then_some(line)
 }
 
 /// What the demo prints until it has shown three commands, or for a minute.
@@ -78,7 +84,7 @@ fn read_until_commands(demo: &mut std::process::Child) -> Vec<String> {
     std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|l| send.send(l)));
     let give_up = Instant::now() + Duration::from_secs(60);
     let mut lines: Vec<String> = Vec::new();
-    while Instant::now() < give_up && lines.iter().filter(|l| l.contains("etcdctl ")).count() < 3 {
+    while Instant::now() < give_up && lines.iter().filter_map(|l| command(l)).count() < 3 {
         if let Ok(line) = receive.recv_timeout(Duration::from_millis(500)) {
             lines.push(line);
         }
@@ -87,8 +93,9 @@ fn read_until_commands(demo: &mut std::process::Child) -> Vec<String> {
 }
 
 fn try_command(command: &str) -> Result<(), String> {
-    let command = command.trim_start_matches("$ ");
-    let path = format!("{}:{}", programs::etcdctl().parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    let folder = |program: &Path| program.parent().expect("a folder").display().to_string();
+    let own = std::env::var("PATH").unwrap_or_default();
+    let path = [folder(&programs::etcdctl()), folder(&programs::flotilla()), own].join(":");
     let output = Command::new("sh").arg("-c").arg(command).env("PATH", path).env("ETCDCTL_API", "3").output();
     let output = output.map_err(|e| e.to_string())?;
     match output.status.success() {
