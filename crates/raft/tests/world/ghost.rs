@@ -69,6 +69,9 @@ pub struct Ghost {
     votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
     /// Per replica: hard state and cursors as last seen. Durable ones survive a crash.
     seen: BTreeMap<ReplicaId, Seen>,
+    /// How many read rounds ended well, and how many joint configurations were applied.
+    pub reads: u64,
+    pub joint: u64,
 }
 
 #[derive(Clone, Copy, Default, Hash)]
@@ -145,6 +148,7 @@ impl Ghost {
     pub fn read_ready(&mut self, node: &mut Node, round: ReadRound, index: Index) {
         if let Some(at) = node.reads.iter().position(|(r, _)| *r == round) {
             let (_, begun) = node.reads.remove(at);
+            self.reads += 1;
             assert!(index >= begun, "stale read: {round} at {index}, when it began {begun} was committed");
         }
     }
@@ -158,6 +162,15 @@ impl Ghost {
         }
     }
 
+    /// Nothing that is committed is ever deleted from a disk, except behind a snapshot that contains it.
+    pub fn deleted(&self, node: &Node, from: Index, to: Index) {
+        let gone =
+            node.disk.log.iter().filter(|e| e.index >= from && e.index <= to && e.index > node.disk.view.applied);
+        for e in gone {
+            assert!(self.committed.get(&e.index) != Some(e), "R1 committed stays: {} deletes {e}", node.member);
+        }
+    }
+
     pub fn check(&mut self, nodes: &[Node]) {
         for node in nodes {
             let Some(group) = &node.group else { continue };
@@ -168,6 +181,9 @@ impl Ghost {
             assert!(!same || seen.vote.is_none() || group.vote() == seen.vote, "R1: {who} changes its vote");
             assert!(group.commit() >= seen.commit, "R1: the commit index of {who} falls");
             assert!(group.applied_index() >= seen.applied, "R1: {who} unapplies");
+            let written = group.written_index();
+            let term = group.term_at(&node.disk, written).unwrap_or_default();
+            assert!(node.disk.has(written, term), "R1 written: {who} calls {written}@{term} durable");
             let leads = group.is_leader();
             assert!(!(leads && seen.leads && same) || group.last().0 >= seen.last, "R1 leader append-only: {who}");
             *seen = Seen {

@@ -14,7 +14,8 @@ impl World {
         let epoch = SupportEpoch { incarnation: self.nodes[s].supports.own_incarnation(), n };
         let incarnation = self.nodes[t].supports.own_incarnation();
         self.nodes[t].supports.set_given(ss, Some(epoch));
-        let until = self.now + Tick::ms(900);
+        // only `lapse` ends it
+        let until = self.now + Tick::ms(3_600_000);
         self.nodes[s].supports.set_received(ts, Some(Received { epoch, incarnation, until }));
         self.call(t, |g, ctx, out| g.liveness_changed(ctx, ss, out));
         self.call(s, |g, ctx, out| g.liveness_changed(ctx, ts, out));
@@ -68,11 +69,12 @@ impl World {
         self.nodes[n].supports.voting_allowed_from = Tick::ZERO;
     }
 
-    /// L1: at most one replica holds a lease.
-    pub fn check_lease(&self) {
+    /// L1: at most one replica holds a lease. Returns whether one does.
+    pub fn check_lease(&self) -> bool {
         let holds = |g: &Group, n: usize| g.lease(&self.nodes[n].supports).is_some_and(|until| until > self.now);
         let holders: Vec<usize> =
             (0..self.nodes.len()).filter(|n| self.nodes[*n].group.as_ref().is_some_and(|g| holds(g, *n))).collect();
         assert!(holders.len() <= 1, "L1: {} replicas hold the lease", holders.len());
+        !holders.is_empty()
     }
 }

@@ -304,6 +304,7 @@ impl World {
             let change = ConfChange::decode(bytes).expect("a conf entry holds a change");
             if let Ok(conf) = self.nodes[n].view.conf.apply(&change) {
                 self.nodes[n].view.conf = conf.clone();
+                self.ghost.joint += u64::from(conf.is_joint());
                 self.say(|| format!("p{} applies {index}: {conf}", n + 1));
                 self.call(n, |g, ctx, out| g.conf_applied(ctx, index, conf, out));
             }
@@ -367,6 +368,9 @@ impl World {
         let node = &mut self.nodes[n];
         let Some(write) = node.writes.pop_front() else { return };
         let (mark, snapshot) = (write.mark, write.snapshot.clone());
+        if let Some((from, to)) = write.delete {
+            self.ghost.deleted(node, from, to);
+        }
         // a snapshot behind what is committed meanwhile is thrown away
         let useful = snapshot.as_ref().is_some_and(|(s, _)| node.group.as_ref().is_some_and(|g| s.index > g.commit()));
         let after = write.after.clone();
