@@ -131,7 +131,9 @@ fn offences(house: &House) -> Vec<Offence> {
     out.extend(stages::check(&stages::names(stage), sources.iter()));
     let exists = |path: &str| house.top.join(path).exists();
     out.extend(docs::check_first(exists));
-    for (path, text) in house.files.iter().filter(|(p, _)| p == "README.md" || (p.starts_with("docs/") && p.ends_with(".md"))) {
+    for (path, text) in
+        house.files.iter().filter(|(p, _)| p == "README.md" || (p.starts_with("docs/") && p.ends_with(".md")))
+    {
         out.extend(docs::check_page(path, text, &crates, exists));
     }
     out

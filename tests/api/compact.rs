@@ -51,7 +51,8 @@ async fn compact_physical(c: Ctx) -> Outcome {
 /// All nodes and all keys see the same boundary at once.
 async fn compact_everywhere(c: Ctx) -> Outcome {
     let mut client = c.client().await;
-    let made = c.put_all(&mut client, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1"), ("a", "2")]).await?;
+    let made =
+        c.put_all(&mut client, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1"), ("a", "2")]).await?;
     client.compact(made[4], None).await?;
     for reader in 0..c.endpoints.len() {
         let mut client = c.client_at(reader).await;

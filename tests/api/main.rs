@@ -67,7 +67,13 @@ fn run(cluster: &Cluster, target: Target) {
         }
     }
     println!("{target:?}: {passed} cases passed, of these unimplemented over ranges: {across:?}");
-    assert!(failed.is_empty(), "{target:?}: {} of {} cases failed:\n  {}", failed.len(), passed + failed.len(), failed.join("\n  "));
+    assert!(
+        failed.is_empty(),
+        "{target:?}: {} of {} cases failed:\n  {}",
+        failed.len(),
+        passed + failed.len(),
+        failed.join("\n  ")
+    );
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -179,12 +179,15 @@ async fn http_metrics(c: Ctx) -> Outcome {
         assert!(body.lines().any(|l| l.starts_with(name)), "{name} is not on /metrics");
     }
     let handled = |method: &str| {
-        let ours = |l: &&str| l.starts_with("grpc_server_handled_total{") && l.contains(&format!("grpc_method=\"{method}\""));
+        let ours =
+            |l: &&str| l.starts_with("grpc_server_handled_total{") && l.contains(&format!("grpc_method=\"{method}\""));
         body.lines().filter(ours).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
     };
     assert!(handled("Put") >= 3.0, "three puts are counted: {}", handled("Put"));
     if !c.is_etcd() {
-        for stage in ["put", "plan", "submit", "evaluate", "number", "append", "frame_all", "write_all", "commit", "apply"] {
+        for stage in
+            ["put", "plan", "submit", "evaluate", "number", "append", "frame_all", "write_all", "commit", "apply"]
+        {
             let label = format!("stage=\"{stage}\"");
             assert!(body.lines().any(|l| l.starts_with("flotilla_stage_seconds") && l.contains(&label)), "{label}");
         }

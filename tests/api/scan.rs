@@ -44,7 +44,10 @@ async fn get_spans(c: Ctx) -> Outcome {
         ("c", "z", &["c=3", "d=4"]),
     ] {
         let reply = client.get(c.key(start), Some(options().with_range(c.key(end)))).await?;
-        assert_eq!((c.show(reply.kvs()).as_slice(), reply.more()), (&expected.iter().map(|s| s.to_string()).collect::<Vec<_>>()[..], false));
+        assert_eq!(
+            (c.show(reply.kvs()).as_slice(), reply.more()),
+            (&expected.iter().map(|s| s.to_string()).collect::<Vec<_>>()[..], false)
+        );
         assert_eq!(reply.count() as usize, expected.len(), "[{start},{end})");
     }
     assert_eq!(c.show(client.get(c.key("b"), Some(options().with_prefix())).await?.kvs()), ["b=2", "b1=2"]);
@@ -185,7 +188,9 @@ async fn get_old_span(c: Ctx) -> Outcome {
     let mut client = c.client().await;
     let made = c.put_all(&mut client, &[("a", "1"), ("b", "1"), ("c", "1"), ("a", "2"), ("d", "1")]).await?;
     client.delete(c.key("b"), None).await?;
-    for (at, expected) in [(made[2], "a=1b=1c=1"), (made[3], "a=2b=1c=1"), (made[4], "a=2b=1c=1d=1"), (made[4] + 1, "a=2c=1d=1")] {
+    for (at, expected) in
+        [(made[2], "a=1b=1c=1"), (made[3], "a=2b=1c=1"), (made[4], "a=2b=1c=1d=1"), (made[4] + 1, "a=2c=1d=1")]
+    {
         let reply = client.get(c.key(""), Some(options().with_prefix().with_revision(at))).await?;
         assert_eq!((c.show(reply.kvs()).concat().as_str(), reply.more()), (expected, false), "at {at}");
         assert_eq!(reply.count() as usize, expected.len() / 3);

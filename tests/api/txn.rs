@@ -107,7 +107,15 @@ async fn txn_one_revision(c: Ctx) -> Outcome {
 async fn txn_in_order(c: Ctx) -> Outcome {
     let mut client = c.client().await;
     c.put_all(&mut client, &[("a1", "old"), ("a2", "old")]).await?;
-    let ops = [get(&c, "a1"), put(&c, "a1", "new"), get(&c, "a1"), delete(&c, "a2"), scan(&c, "a"), put(&c, "a3", "3"), scan(&c, "a")];
+    let ops = [
+        get(&c, "a1"),
+        put(&c, "a1", "new"),
+        get(&c, "a1"),
+        delete(&c, "a2"),
+        scan(&c, "a"),
+        put(&c, "a3", "3"),
+        scan(&c, "a"),
+    ];
     let reply = client.txn(then(ops)).await?;
     assert_eq!(
         show(&c, &reply),

@@ -16,7 +16,8 @@ struct Tmpfs {
 impl Tmpfs {
     fn mount(path: &Path, mib: usize) -> Tmpfs {
         std::fs::create_dir_all(path).expect("a folder to mount on");
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(path).output();
+        let output =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(path).output();
         let output = output.expect("mount runs");
         assert!(
             output.status.success(),

@@ -9,7 +9,11 @@ const SOON: Duration = Duration::from_secs(30);
 fn put(cluster: &Cluster, node: usize, key: &str) {
     let endpoints = cluster.endpoints();
     rpc::block_on(async {
-        rpc::connect(&endpoints[node..=node]).await.put(key, "value", None).await.unwrap_or_else(|e| panic!("put {key}: {e}"));
+        rpc::connect(&endpoints[node..=node])
+            .await
+            .put(key, "value", None)
+            .await
+            .unwrap_or_else(|e| panic!("put {key}: {e}"));
     });
 }
 
@@ -87,7 +91,11 @@ fn an_orderly_stop_and_a_restart_keep_everything() {
         }
         for i in 0..nodes {
             let (status, printed) = cluster.stop(i);
-            assert!(program() == Program::Etcd || status.success(), "SIGTERM ended n{} with {status}:\n{printed}", i + 1);
+            assert!(
+                program() == Program::Etcd || status.success(),
+                "SIGTERM ended n{} with {status}:\n{printed}",
+                i + 1
+            );
             assert!(!printed.contains("panicked at"), "{printed}");
         }
         cluster.start_all();

@@ -46,7 +46,11 @@ fn bad_starts_are_refused_with_one_line() {
     if program() == Program::Etcd {
         return;
     }
-    refused(&["start", "--listen-client-url=http://127.0.0.1:1"], &[], &["--listen-client-url", "--listen-client-urls"]);
+    refused(
+        &["start", "--listen-client-url=http://127.0.0.1:1"],
+        &[],
+        &["--listen-client-url", "--listen-client-urls"],
+    );
     refused(&["start", "--frobnicate"], &[], &["--frobnicate"]);
     refused(&["start", "--config-file=/nowhere/at/all.yml"], &[], &["/nowhere/at/all.yml"]);
     refused(&["start", "--heartbeat-interval=soon"], &[], &["--heartbeat-interval", "soon"]);

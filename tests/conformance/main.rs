@@ -101,7 +101,12 @@ fn differences(ours: &Cluster, theirs: &Cluster) -> Vec<String> {
             println!("etcdctl {}\n    {}", line.text, expected.join("\n    "));
         }
         if expected != found && !DIFFERENT.iter().any(|(command, _)| *command == line.text) {
-            out.push(format!("etcdctl {}\n    etcd     {}\n    flotilla {}", line.text, expected.join("\n             "), found.join("\n             ")));
+            out.push(format!(
+                "etcdctl {}\n    etcd     {}\n    flotilla {}",
+                line.text,
+                expected.join("\n             "),
+                found.join("\n             ")
+            ));
         }
     }
     out
@@ -114,7 +119,12 @@ fn flotilla_answers_as_etcd_does() {
     let differences = differences(&flotilla, &etcd);
     let lines = script().len();
     println!("{lines} commands, {} on purpose different: {DIFFERENT:?}", DIFFERENT.len());
-    assert!(differences.is_empty(), "{} of {lines} commands differ:\n  {}", differences.len(), differences.join("\n  "));
+    assert!(
+        differences.is_empty(),
+        "{} of {lines} commands differ:\n  {}",
+        differences.len(),
+        differences.join("\n  ")
+    );
 }
 
 /// The yardstick is straight: two clusters of etcd show no difference, and the masks hide no revision.

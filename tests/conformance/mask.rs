@@ -5,9 +5,32 @@ use harness::Cluster;
 
 /// Names whose numbers are hidden in JSON (`"name":1`) and in etcdctl's fields format (`"Name" : 1`).
 const NAMES: [&str; 26] = [
-    "cluster_id", "member_id", "raft_term", "ID", "leader", "raftIndex", "raftTerm", "raftAppliedIndex", "dbSize",
-    "dbSizeInUse", "dbSizeQuota", "hash", "ClusterID", "MemberID", "RaftTerm", "Leader", "RaftIndex", "RaftAppliedIndex",
-    "DBSize", "Hash", "version", "Version!", "took", "Took", "storageVersion", "StorageVersion",
+    "cluster_id",
+    "member_id",
+    "raft_term",
+    "ID",
+    "leader",
+    "raftIndex",
+    "raftTerm",
+    "raftAppliedIndex",
+    "dbSize",
+    "dbSizeInUse",
+    "dbSizeQuota",
+    "hash",
+    "ClusterID",
+    "MemberID",
+    "RaftTerm",
+    "Leader",
+    "RaftIndex",
+    "RaftAppliedIndex",
+    "DBSize",
+    "Hash",
+    "version",
+    "Version!",
+    "took",
+    "Took",
+    "storageVersion",
+    "StorageVersion",
 ];
 
 /// All lines of an output, masked. Order is kept, but for the answers of several nodes, which come as they come.
@@ -143,7 +166,10 @@ mod tests {
     fn revisions_values_and_counts_are_seen() {
         let json = r#"{"header":{"cluster_id":1,"member_id":2,"revision":7,"raft_term":3},"kvs":[{"key":"YQ==","version":2}],"count":1}"#;
         let masked = line(json);
-        assert!(masked.contains("\"revision\":7") && masked.contains("\"version\":2") && masked.contains("\"count\":1"), "{masked}");
+        assert!(
+            masked.contains("\"revision\":7") && masked.contains("\"version\":2") && masked.contains("\"count\":1"),
+            "{masked}"
+        );
         assert!(!masked.contains("\"cluster_id\":1") && !masked.contains("\"raft_term\":3"), "{masked}");
         assert_eq!(line("\"Revision\" : 7"), "\"Revision\" : 7");
         assert_eq!(line("\"Version\" : 2"), "\"Version\" : 2");
@@ -155,12 +181,18 @@ mod tests {
 
     #[test]
     fn ids_sizes_and_times_are_hidden() {
-        assert_eq!(line("8e9e05c52164694d, started, n1, http://<n1>:2380, http://<n1>:2379, false"), "<masked>,started,n1,http://<n1>:2380,http://<n1>:2379,false");
+        assert_eq!(
+            line("8e9e05c52164694d, started, n1, http://<n1>:2380, http://<n1>:2379, false"),
+            "<masked>,started,n1,http://<n1>:2380,http://<n1>:2379,false"
+        );
         assert_eq!(
             line("http://<n1>:2379, 8e9e05c52164694d, 3.4.23, 20 kB, true, false, 2, 9, 9, "),
             "http://<n1>:2379,<masked>,<masked>,<masked>,<flag>,<flag>,<masked>,<masked>,<masked>,"
         );
-        assert_eq!(line("http://<n1>:2379 is healthy: successfully committed proposal: took = 1.5ms"), "http://<n1>:2379 is healthy: successfully committed proposal: took = <masked>");
+        assert_eq!(
+            line("http://<n1>:2379 is healthy: successfully committed proposal: took = 1.5ms"),
+            "http://<n1>:2379 is healthy: successfully committed proposal: took = <masked>"
+        );
         assert_eq!(line("http://<n1>:2379, 1084519789"), "http://<n1>:2379,<masked>");
     }
 }

@@ -221,7 +221,11 @@ impl Cluster {
         let give_up = Instant::now() + START_WITHIN;
         while !self.nodes[i].printed().contains(READY) {
             if let Some(status) = self.nodes[i].ended() {
-                panic!("{} ended with {status} instead of getting ready:\n{}", self.nodes[i].name, self.nodes[i].printed());
+                panic!(
+                    "{} ended with {status} instead of getting ready:\n{}",
+                    self.nodes[i].name,
+                    self.nodes[i].printed()
+                );
             }
             assert!(Instant::now() < give_up, "{} is not ready:\n{}", self.nodes[i].name, self.nodes[i].printed());
             std::thread::sleep(Duration::from_millis(20));

@@ -70,7 +70,13 @@ impl Load {
         let thread = std::thread::spawn(move || {
             rpc::block_on(async move {
                 let mut rng = Rng::new(inner.work.seed);
-                let one = |number: u64, rng: Rng| Worker { shared: inner.clone(), number, rng, door: number as usize, values: 0 };
+                let one = |number: u64, rng: Rng| Worker {
+                    shared: inner.clone(),
+                    number,
+                    rng,
+                    door: number as usize,
+                    values: 0,
+                };
                 let all: Vec<_> =
                     (0..inner.work.clients as u64).map(|n| tokio::spawn(one(n, rng.fork()).run())).collect();
                 let mut ops = Vec::new();

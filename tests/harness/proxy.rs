@@ -145,7 +145,11 @@ impl Shared {
 fn inode_of(table: &str, address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(v4) = address else { return None };
     let wanted = format!("{:08X}:{:04X}", u32::from_le_bytes(v4.ip().octets()), v4.port());
-    let row = table.lines().skip(1).map(|l| l.split_whitespace().collect::<Vec<_>>()).find(|f| f.get(1) == Some(&&*wanted))?;
+    let row = table
+        .lines()
+        .skip(1)
+        .map(|l| l.split_whitespace().collect::<Vec<_>>())
+        .find(|f| f.get(1) == Some(&&*wanted))?;
     row.get(9).map(|inode| inode.to_string())
 }
 

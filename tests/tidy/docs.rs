@@ -68,7 +68,8 @@ fn resolve(path: &str, crates: &[String]) -> Option<String> {
     if TOP.contains(&first) {
         return Some(path.to_string());
     }
-    let of_crate = crates.iter().any(|c| c == first) && ["src", "tests", "benches", "build.rs"].contains(&second.split('/').next()?);
+    let of_crate = crates.iter().any(|c| c == first)
+        && ["src", "tests", "benches", "build.rs"].contains(&second.split('/').next()?);
     of_crate.then(|| format!("crates/{path}"))
 }
 

@@ -101,10 +101,12 @@ pub fn check_uses(floors: &Floors, crate_name: &str, files: &[&Source]) -> Vec<O
         .map(|(_, name)| name)
         .collect();
     let mut out = Vec::new();
-    for other in floors.keys().filter(|o| *o != crate_name && !floors[crate_name].contains(*o) && !modules.contains(*o)) {
+    for other in floors.keys().filter(|o| *o != crate_name && !floors[crate_name].contains(*o) && !modules.contains(*o))
+    {
         for file in files {
             let live = &file.live;
-            let root = |at: &usize| live[at + other.len()..].starts_with("::") && !live[..*at].ends_with([':', '.', '$']);
+            let root =
+                |at: &usize| live[at + other.len()..].starts_with("::") && !live[..*at].ends_with([':', '.', '$']);
             let times = words(live, other).iter().filter(|at| root(at)).count();
             if times > 0 {
                 let place = format!("{} → {other}", file.path);

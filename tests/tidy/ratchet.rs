@@ -92,7 +92,10 @@ mod tests {
     fn lowering_never_raises_and_never_adds() {
         let ratchet = read("file-lines 600 a b.rs\n").expect("well formed");
         assert_eq!(lower(&long(700), &ratchet), ratchet);
-        assert_eq!(read(&print(&lower(&long(550), &ratchet))).expect("reads back").values().copied().collect::<Vec<_>>(), [550]);
+        assert_eq!(
+            read(&print(&lower(&long(550), &ratchet))).expect("reads back").values().copied().collect::<Vec<_>>(),
+            [550]
+        );
         assert_eq!(lower(&long(550), &Ratchet::new()), Ratchet::new());
         assert_eq!(lower(&[], &ratchet), Ratchet::new());
     }

@@ -38,8 +38,7 @@ pub fn check(file: &Source) -> Vec<Offence> {
 
 /// `base` is words, not a place for whatever fits nowhere.
 pub fn check_base<'a>(files: impl Iterator<Item = &'a Source>) -> Vec<Offence> {
-    let lines: usize =
-        files.filter(|f| f.path.starts_with("crates/base/src/")).map(Source::lines_without_tests).sum();
+    let lines: usize = files.filter(|f| f.path.starts_with("crates/base/src/")).map(Source::lines_without_tests).sum();
     match lines > BASE_LINES {
         true => vec![Offence::new("base-lines", "crates/base", lines, "move what only some crates need to them")],
         false => vec![],
@@ -73,7 +72,10 @@ mod tests {
 
     #[test]
     fn many_parameters_are_found_and_self_does_not_count() {
-        assert_eq!(rules("a.rs", "fn a<T: Fn(u8) -> u8>(&mut self, a: u8, b: (u8, u8), c: T, d: M<u8, u8>, e: u8) {}"), []);
+        assert_eq!(
+            rules("a.rs", "fn a<T: Fn(u8) -> u8>(&mut self, a: u8, b: (u8, u8), c: T, d: M<u8, u8>, e: u8) {}"),
+            []
+        );
         assert_eq!(rules("a.rs", "fn a(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) -> u8 {}"), [("parameters", 6)]);
     }
 

@@ -21,14 +21,22 @@ pub fn check<'a>(stages: &[String], files: impl Iterator<Item = &'a Source> + Cl
         match marked {
             1 => {}
             0 => out.push(Offence::new("stage", &format!("Stage::{stage} unmarked"), 1, "its function marks it")),
-            n => out.push(Offence::new("stage", &format!("Stage::{stage} marked"), n, "it is one function's: mark it once")),
+            n => out.push(Offence::new(
+                "stage",
+                &format!("Stage::{stage} marked"),
+                n,
+                "it is one function's: mark it once",
+            )),
         }
     }
     out
 }
 
 fn times_marked(file: &Source, stage: &str) -> usize {
-    if !file.path.starts_with("crates/") || file.path.starts_with("crates/sim/") || file.path.starts_with("crates/base/src/stage") {
+    if !file.path.starts_with("crates/")
+        || file.path.starts_with("crates/sim/")
+        || file.path.starts_with("crates/base/src/stage")
+    {
         return 0;
     }
     let name = format!("Stage::{stage}");
@@ -47,7 +55,9 @@ fn times_marked(file: &Source, stage: &str) -> usize {
 
 fn opens_call(rest: &str) -> bool {
     let rest = rest.strip_prefix('!').unwrap_or(rest);
-    rest.starts_with('(') && !rest.chars().any(|c| c == ')') && rest[1..].chars().all(|c| is_word(c) || " ,:&.".contains(c))
+    rest.starts_with('(')
+        && !rest.chars().any(|c| c == ')')
+        && rest[1..].chars().all(|c| is_word(c) || " ,:&.".contains(c))
 }
 
 #[cfg(test)]
@@ -56,7 +66,10 @@ mod tests {
 
     fn numbers(text: &str) -> Vec<String> {
         let file = Source::new("crates/node/src/a.rs", text);
-        check(&["Put".to_string()], [&file].into_iter()).into_iter().map(|o| format!("{} {}", o.place, o.number)).collect()
+        check(&["Put".to_string()], [&file].into_iter())
+            .into_iter()
+            .map(|o| format!("{} {}", o.place, o.number))
+            .collect()
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use super::{Offence, source::Source, source::parts, source::words};
 
 /// Never part of any name: the glossary has the word to use instead.
-const NEVER: [(&str, &str); 4] =
-    [("region", "range"), ("shard", "range"), ("tablet", "range"), ("tso", "sequencer")];
+const NEVER: [(&str, &str); 4] = [("region", "range"), ("shard", "range"), ("tablet", "range"), ("tso", "sequencer")];
 
 /// Never part of the name of a type, a module or a file: such a name says nothing.
 const EMPTY: [&str; 8] = ["manager", "handler", "util", "utils", "helper", "helpers", "common", "misc"];
@@ -39,7 +38,8 @@ pub const PURE: [&str; 9] = ["base", "raft", "engine", "mvcc", "placement", "ran
 pub fn check(file: &Source) -> Vec<Offence> {
     let mut out = names(file);
     out.extend(put_off(&file.path, &file.text));
-    if PURE.iter().any(|c| file.path.starts_with(&format!("crates/{c}/src/"))) && file.path != "crates/sim/src/main.rs" {
+    if PURE.iter().any(|c| file.path.starts_with(&format!("crates/{c}/src/"))) && file.path != "crates/sim/src/main.rs"
+    {
         out.extend(impure(file));
     }
     out
@@ -75,7 +75,13 @@ fn names(file: &Source) -> Vec<Offence> {
 /// Work that was put off.
 pub fn put_off(path: &str, text: &str) -> Vec<Offence> {
     // Spelt apart, so that this file does not offend itself.
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("to", "do!("), concat!("unimple", "mented!(")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+    ];
     let times: usize = marks.iter().map(|m| words_or_macro(text, m)).sum();
     match times {
         0 => vec![],
@@ -165,7 +171,10 @@ mod tests {
 
     #[test]
     fn an_impure_crate_is_found_and_its_tests_are_not() {
-        assert_eq!(found("crates/raft/src/a.rs", "let t = Instant::now();"), ["impure crates/raft/src/a.rs::Instant 1"]);
+        assert_eq!(
+            found("crates/raft/src/a.rs", "let t = Instant::now();"),
+            ["impure crates/raft/src/a.rs::Instant 1"]
+        );
         assert_eq!(found("crates/raft/src/a.rs", "use std::collections::HashMap;").len(), 1);
         assert_eq!(found("crates/raft/src/a.rs", "println!();"), ["impure crates/raft/src/a.rs::println! 1"]);
         assert_eq!(found("crates/raft/src/a.rs", "use tokio::sync;\nasync fn a() {}").len(), 2);
@@ -184,7 +193,8 @@ mod tests {
     #[test]
     fn a_crate_without_an_essay_is_found() {
         let good = "//! # raft: one group agrees\n//!\n//! Why.\n//!\n//! ## What we left out\n//!\n//! This.\n#![forbid(unsafe_code)]\n";
-        let rules = |text: &str| check_lib(&Source::new("l.rs", text), "raft").iter().map(|o| o.rule).collect::<Vec<_>>();
+        let rules =
+            |text: &str| check_lib(&Source::new("l.rs", text), "raft").iter().map(|o| o.rule).collect::<Vec<_>>();
         assert_eq!(rules(good), [""; 0]);
         assert_eq!(rules(&good.replace("# raft", "# mvcc")), ["essay"]);
         assert_eq!(rules(&good.replace("left out", "kept")), ["essay"]);
