@@ -89,6 +89,7 @@ sim-short:
 	$(call say,simulated faults: fixed seeds; a planted bug; $(FRESH_MINUTES) minutes of fresh seeds; some of the museum; crash points)
 	@$(SIM) fixed
 	@$(SIM) canary
+	@$(SIM) determinism --seeds 5
 	@$(SIM) sim --minutes $(FRESH_MINUTES)
 	@$(SIM) museum --rotate 4
 	@$(SIM) crash-points --recoveries $(CRASH_RECOVERIES)
@@ -136,6 +137,6 @@ mutants:
 bench: setup
 	@$(CARGO) bench --locked --workspace
 
+# make compare [ARGS="--seconds 20"]: three nodes of Debian's etcd (or of ETCD=path) and three of ours, one after the other
 compare: setup-test peers
-	@$(CARGO) build $(ALL) --bin flotilla
-	@PATH="$$(sh tests/setup/peers.sh):$$PATH" $(CARGO) run $(ALL) --bin compare -- $(ARGS)
+	@$(CARGO) run $(ALL) --bin flotilla-compare -- $(ARGS)
