@@ -7,6 +7,7 @@ use sim::museum::{self, BUGS, Bug};
 use sim::options::Options;
 use sim::report::{Part, Totals};
 use sim::{runner, world};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -174,6 +175,11 @@ fn report(sum: &Sum, zeros_fail: bool) -> Result<(), String> {
         sum.totals.get(Part::Checks, "operations"),
         sum.totals.markers.len()
     );
+    let never: Vec<String> =
+        all_markers().into_iter().filter(|m| !sum.totals.markers.contains_key(m.as_str())).collect();
+    if !never.is_empty() {
+        println!("markers never visited: {}", never.join(", "));
+    }
     if let Some((seed, text)) = &sum.broken {
         return Err(format!("VIOLATION, seed {seed}: {text}\nreplay it: make sim SEED={seed} TRACE=1"));
     }
@@ -182,6 +188,25 @@ fn report(sum: &Sum, zeros_fail: bool) -> Result<(), String> {
         return Err(format!("these never happened, so nothing was shown about them: {}", zeros.join(", ")));
     }
     Ok(())
+}
+
+/// Every marker in the sources, when they are there to be read.
+fn all_markers() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![std::path::PathBuf::from("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let names = text.split("marker!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                found.extend(names.filter(|n| !n.contains("what")).map(str::to_string));
+            }
+        }
+    }
+    found
 }
 
 /// Seeds that once failed, or that show something.

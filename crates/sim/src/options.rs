@@ -35,9 +35,13 @@ pub struct Options {
     pub faults: FaultOptions,
     /// Bytes of log after which it is cut.
     pub log_bytes: u64,
+    /// Clients stop after so many operations.
+    pub most_asked: u64,
     /// How far from true time clocks may run, parts per million.
     pub drift: u64,
     pub leases: bool,
+    /// Clients ask nothing that can only be judged by revisions.
+    pub plain: bool,
 }
 
 /// Weights of what clients ask for.
@@ -121,8 +125,10 @@ impl Options {
             disk: DiskOptions::draw(rng),
             faults,
             log_bytes: *rng.pick(&[2_000, 20_000, 1 << 20]),
+            most_asked: u64::MAX,
             drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
             leases: !rng.chance(100_000),
+            plain: false,
         }
     }
 
@@ -138,8 +144,10 @@ impl Options {
         o.keys = o.ranges * 3;
         o.hot = 1;
         o.think = 150 * MS;
-        o.faulty_for = 3 * SEC;
-        o.mix.old_read = 0;
+        o.faulty_for = 6 * SEC;
+        o.most_asked = 80;
+        o.mix = Mix { old_read: 0, compact: 0, wrong: 0, ..o.mix };
+        o.plain = true;
         o
     }
 

@@ -10,6 +10,7 @@ use mvcc::*;
 #[derive(Clone, Debug)]
 pub struct Workload {
     mix: Mix,
+    plain: bool,
     ranges: u64,
     per_range: u64,
     hot: u64,
@@ -57,7 +58,7 @@ impl Workload {
     /// For these options.
     pub fn new(o: &Options, rng: Rng) -> Workload {
         let per_range = (o.keys / o.ranges).max(1);
-        Workload { mix: o.mix, ranges: o.ranges, per_range, hot: o.hot.min(per_range), rng, written: 0 }
+        Workload { mix: o.mix, plain: o.plain, ranges: o.ranges, per_range, hot: o.hot.min(per_range), rng, written: 0 }
     }
 
     /// Where the ranges are cut.
@@ -176,11 +177,13 @@ impl Workload {
     fn range_req(&mut self, home: Option<u64>) -> RangeReq {
         let rng = &mut self.rng;
         let targets = [SortTarget::Key, SortTarget::Version, SortTarget::Create, SortTarget::Mod, SortTarget::Value];
-        let sort = rng.chance(300_000).then(|| Sort { target: *rng.pick(&targets), descending: rng.chance(500_000) });
+        let plain = self.plain;
+        let sort = (!plain && rng.chance(300_000))
+            .then(|| Sort { target: *rng.pick(&targets), descending: rng.chance(500_000) });
         let limit = if rng.chance(400_000) { rng.below(6) } else { 0 };
         let (keys_only, count_only) = (rng.chance(100_000), rng.chance(150_000));
         let serializable = rng.chance(150_000);
-        let filter = if rng.chance(150_000) {
+        let filter = if !plain && rng.chance(150_000) {
             let mut bound = || if rng.chance(300_000) { Revision(rng.below(200)) } else { Revision::ZERO };
             Filter { min_mod: bound(), max_mod: bound(), min_create: bound(), max_create: bound() }
         } else {
@@ -201,6 +204,7 @@ impl Workload {
         let result = *self.rng.pick(&results);
         let n = self.rng.below(4) as i64;
         let target = match self.rng.below(10) {
+            5 | 6 if self.plain => CompareTarget::Version(n),
             0..=4 => CompareTarget::Version(n),
             5 => CompareTarget::Create(self.rng.below(100) as i64),
             6 => CompareTarget::Mod(self.rng.below(100) as i64),

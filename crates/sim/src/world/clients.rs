@@ -62,7 +62,8 @@ impl Clients {
 impl World<'_> {
     /// A client asks its next question.
     pub(super) fn ask(&mut self, client: usize) {
-        if self.clients.quiet || self.clients.waiting[client].is_some() {
+        let enough = self.clients.ops.len() as u64 >= self.options.most_asked;
+        if self.clients.quiet || enough || self.clients.waiting[client].is_some() {
             return;
         }
         let up: Vec<usize> = (0..self.hosts.len()).filter(|i| self.hosts[*i].is_up()).collect();

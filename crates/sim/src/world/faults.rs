@@ -277,7 +277,19 @@ impl World<'_> {
 
     pub(super) fn mend(&mut self, mend: Mend) {
         match mend {
-            Mend::Start(i) => self.start(i),
+            Mend::Start(i) => {
+                if base::bug!("emptied-disk-comes-back") && !self.hosts[i].is_up() {
+                    self.hosts[i].disk = engine::mem::Mem::new();
+                    self.found(i);
+                }
+                if base::bug!("old-disk-comes-back") && !self.hosts[i].is_up() {
+                    let now = self.hosts[i].disk.fork();
+                    if let Some(old) = self.hosts[i].old_disk.replace(now) {
+                        self.hosts[i].disk = old;
+                    }
+                }
+                self.start(i);
+            }
             Mend::Join(links) => {
                 if !self.faults.over {
                     links.iter().for_each(|(a, b)| self.net.join(*a, *b));

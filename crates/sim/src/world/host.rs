@@ -1,11 +1,13 @@
 //! A node's machine: what `server` is in the real world. It carries effects out, and may be late with everything.
 
+use super::faults::Mend;
 use super::{Event, MS, World};
+use crate::check::Rule;
 use crate::clock::Clock;
 use base::{BootId, Leased, Rng, StoreId, Tick};
 use bytes::Bytes;
 use engine::mem::{Crash, Mem, MemView};
-use engine::{Batch, Engine, Stage};
+use engine::{Batch, Engine, Op, Stage};
 use node::{Config, Effects, Input, Lane, Node, Outgoing, SnapshotWork, WriteTask};
 use range::{Origin, Proof, ReadTask, Ready};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +19,8 @@ pub(super) type Carried = Effects<Mem>;
 pub(super) struct Host {
     pub store: StoreId,
     pub disk: Mem,
+    /// As it was at an earlier start: only the museum puts it back.
+    pub old_disk: Option<Mem>,
     pub node: Option<Node<Mem>>,
     pub clock: Clock,
     /// Raised at every start and every end, over all hosts: events of an earlier life are void.
@@ -65,6 +69,7 @@ impl Host {
         Host {
             store,
             disk: Mem::new(),
+            old_disk: None,
             node: None,
             clock: Clock::new(0, 0, 1_000_000),
             life: 0,
@@ -109,14 +114,14 @@ impl World<'_> {
         let host = &mut self.hosts[i];
         host.life = self.faults.lives;
         // Each boot has a clock of its own.
+        let drift = if base::bug!("clock-beyond-its-bound") { 700_000 } else { drift };
         let rate = 1_000_000 - drift + host.rng.below(2 * drift + 1);
         host.clock = Clock::new(now, host.rng.below(1_000_000 * MS), rate);
         let (rng, local) = (host.rng.fork(), host.clock.read(now));
         match Node::open(config, host.disk.clone(), rng, local) {
             Ok(node) => host.node = Some(node),
             Err(e) => {
-                host.lost = true;
-                self.trace(format_args!("{} does not start: {e}", StoreId(i as u64 + 1)));
+                self.refuses_to_start(i, &e);
                 return;
             }
         }
@@ -130,6 +135,19 @@ impl World<'_> {
             }
         }
         self.schedule_step(i);
+    }
+
+    /// A full disk may have room later; bytes that are not what was written were not our doing.
+    fn refuses_to_start(&mut self, i: usize, e: &base::Error) {
+        let store = self.hosts[i].store;
+        self.trace(format_args!("{store} does not start: {e}"));
+        if e.kind == base::Kind::Disk {
+            self.after(300 * MS, Event::Mend(Mend::Start(i)));
+            return;
+        }
+        self.hosts[i].lost = true;
+        let verdict = self.rules.broken(Rule::DurableStays, || format!("{store} does not start: {e}"));
+        self.judge(verdict);
     }
 
     /// The process ends, this way or that; what was being written may or may not have reached the disk.
@@ -148,12 +166,18 @@ impl World<'_> {
             // A disk that refuses has not written it: also a possible end.
             let _ = host.disk.write(&task.batch, false);
         }
+        if base::bug!("batch-not-atomic")
+            && let Some(task) = host.disk_queue.tasks.get(begun as usize)
+        {
+            let _ = host.disk.write(&first_half(&task.batch), false);
+        }
         host.inbox.clear();
         host.reads.clear();
         host.disk_queue = DiskQueue { slow: host.disk_queue.slow, ..DiskQueue::default() };
         host.snapshots = SnapshotThread::default();
         (host.stepping, host.stopping, host.stale_by, host.paused_until) = (false, false, 0, 0);
         host.wake_at = (Tick::FAR, u64::MAX);
+        let crash = if base::bug!("batch-not-atomic") { Crash::Keep } else { crash };
         match host.disk.crash(crash) {
             Ok(disk) => host.disk = disk,
             Err(_) => host.lost = true,
@@ -324,6 +348,8 @@ impl World<'_> {
     /// The shell opens an answer that rests on a lease, with its own clock, now.
     fn open_leased(&mut self, i: usize, proof: Proof, leased: Leased<Ready<MemView>>) {
         let local = self.hosts[i].clock.read(self.now);
+        // The museum's shell looks at no clock.
+        let local = if base::bug!("stale-read-after-pause") { Tick::ZERO } else { local };
         match leased.open(local) {
             Ok(Ready::Read(task)) => self.read(i, task),
             Ok(ready) => self.input(i, Input::Proved(ready)),
@@ -383,7 +409,8 @@ impl World<'_> {
         for task in host.disk_queue.tasks.iter().take(n) {
             all.append(task.batch.clone());
         }
-        let sync = host.disk_queue.tasks.iter().take(n).any(|t| t.sync);
+        let wanted = host.disk_queue.tasks.iter().take(n).any(|t| t.sync);
+        let sync = wanted && !base::bug!("written-without-sync");
         match host.disk.write(&all, sync) {
             Err(e) if engine::is_no_space(&e) => {
                 // Nothing was written: again, until there is room.
@@ -460,6 +487,19 @@ impl World<'_> {
         }
         self.start_snapshot_work(i);
     }
+}
+
+/// What a disk without atomic batches may hold of one.
+fn first_half(batch: &Batch) -> Batch {
+    let mut half = Batch::new();
+    for op in batch.ops().iter().take(batch.ops().len() / 2) {
+        match op.clone() {
+            Op::Put(cf, key, value) => half.put(cf, key, value),
+            Op::Delete(cf, key) => half.delete(cf, key),
+            Op::DeleteRange(cf, start, end) => half.delete_range(cf, start, end),
+        }
+    }
+    half
 }
 
 /// Adds received records to what is staged.

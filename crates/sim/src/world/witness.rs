@@ -188,7 +188,7 @@ impl World<'_> {
             let FramePart::Letter(letter) = part else { continue };
             let durable = match &letter.message {
                 Message::AppendAck(ack) => (ack.term, ack.index),
-                Message::VoteAck { term, granted: true } => (*term, Index(0)),
+                Message::VoteAck(answer) if answer.granted => (answer.term, Index(0)),
                 _ => continue,
             };
             self.invariants.promised(store, letter.range, durable);
