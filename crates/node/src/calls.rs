@@ -11,7 +11,7 @@ use engine::Engine;
 use mvcc::{RangeReq, Reply, Request};
 use range::{Answer, Asked, Command, Origin, Outcome, ReadAsk, Spec, Turn};
 use router::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long to wait before asking again when nobody was known to ask.
@@ -64,6 +64,11 @@ pub(crate) struct Calls {
 const HOPS: u64 = 1 << 62;
 
 impl Calls {
+    /// A late reply to a hop of an earlier life must not meet a hop of this one.
+    pub fn new(incarnation: base::Incarnation) -> Calls {
+        Calls { next_hop: HOPS + (incarnation.0 << 32), ..Calls::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.open.len()
     }
@@ -188,6 +193,12 @@ impl<E: Engine> Node<E> {
         let Some(replica) = self.replicas.get_mut(&range) else { return };
         self.dirty.insert(range);
         let origin = Origin::Local(id);
+        if let ClientAsk::Kv(request) = &call.ask
+            && is_without_room(&self.full, replica.descriptor(), request)
+        {
+            work.sink.replies.push((origin, Err(Error::refused(Refusal::NoSpace))));
+            return;
+        }
         match call.ask {
             ClientAsk::Kv(request) if request.can_write() => {
                 let command = Command { origin, request, deadline: call.deadline, arrived: now };
@@ -335,7 +346,7 @@ impl<E: Engine> Node<E> {
             self.dirty.insert(p.range);
             replica.admit(&mut work.sink, ReadAsk { origin, spec: p.spec.clone(), x, compacted, fetches, deadline });
         } else if let Some(to) = self.someone_for(p.range, now).filter(|s| *s != own) {
-            let hop = CallId(HOPS + self.calls.next_hop);
+            let hop = CallId(self.calls.next_hop);
             self.calls.next_hop += 1;
             self.calls.hops.insert(hop, (id, i));
             p.asked = Some(to);
@@ -470,6 +481,19 @@ impl<E: Engine> Node<E> {
 
     fn range_at(&self, span: &Span) -> Option<RangeId> {
         self.directory.overlapping(span).first().map(|r| r.range)
+    }
+}
+
+/// Would it make a store larger that has no room? Deletes always pass: they are the way out.
+pub(crate) fn is_without_room(full: &BTreeSet<StoreId>, d: &base::Descriptor, request: &Request) -> bool {
+    !full.is_empty() && d.replicas.iter().any(|p| full.contains(&p.store)) && grows(request)
+}
+
+fn grows(request: &Request) -> bool {
+    match request {
+        Request::Put(_) => true,
+        Request::Range(_) | Request::Delete(_) => false,
+        Request::Txn(t) => t.success.iter().chain(&t.failure).any(grows),
     }
 }
 

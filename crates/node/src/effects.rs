@@ -43,6 +43,8 @@ pub enum Input<V> {
     Staged(u64, Result<()>),
     /// It is in.
     Ingested(u64, Result<()>),
+    /// This store has no room for clients' writes, or has some again.
+    Full(bool),
     /// The orderly end begins.
     Stop,
 }

@@ -85,8 +85,9 @@ pub enum Part {
     Reply(CallId, Result<Outcome>),
     Fetch(Fetch),
     Fetched(Fetched),
-    /// "I would send you a snapshot of this range, number so-and-so, at this position."
-    Offer(RangeId, Place, Place, u64, Applied),
+    /// "I would send you a snapshot of this range, number so-and-so, at this position, and below this bound it may
+    /// lack versions."
+    Offer(RangeId, Place, Place, u64, (Applied, Revision)),
     /// "Go on: I have this many chunks." Zero accepts the offer.
     Wanted(RangeId, u64, u64),
     /// "No (more)": the snapshot is not wanted or failed.
@@ -208,12 +209,13 @@ fn put_part(out: &mut Vec<u8>, part: &Part) {
         }
         Part::Fetch(f) => put_ids(out, 6, &[f.store.0, f.incarnation.0, f.seq, f.oldest, f.take]),
         Part::Fetched(f) => put_ids(out, 7, &[f.seq, f.term.0, f.first.0, f.compacted.0]),
-        Part::Offer(range, from, to, number, applied) => {
+        Part::Offer(range, from, to, number, (applied, bound)) => {
             put_ids(out, 8, &[range.0]);
             put_place(out, *from);
             put_place(out, *to);
             put_u64(out, *number);
             put_bytes(out, &applied.encode());
+            put_u64(out, bound.0);
         }
         Part::Wanted(range, number, chunks) => put_ids(out, 9, &[range.0, *number, *chunks]),
         Part::Refused(range, number) => put_ids(out, 10, &[range.0, *number]),
@@ -250,7 +252,8 @@ fn get_part(b: &mut Bytes) -> Result<Part> {
         }
         8 => {
             let (range, from, to, number) = (RangeId(get_u64(b)?), get_place(b)?, get_place(b)?, get_u64(b)?);
-            Part::Offer(range, from, to, number, Applied::decode(get_bytes(b)?)?)
+            let applied = Applied::decode(get_bytes(b)?)?;
+            Part::Offer(range, from, to, number, (applied, issued(b)?))
         }
         9 => Part::Wanted(RangeId(get_u64(b)?), get_u64(b)?, get_u64(b)?),
         10 => Part::Refused(RangeId(get_u64(b)?), get_u64(b)?),
@@ -271,7 +274,7 @@ fn issued(b: &mut Bytes) -> Result<Revision> {
 
 fn put_beat(out: &mut Vec<u8>, b: &Beat) {
     put_ids(out, 1, &[b.incarnation.0, b.n, b.sent.0, b.duration.0]);
-    let bits = [b.asks, b.is_reply, b.goodbye, b.support.is_some(), b.withdrawn.is_some()];
+    let bits = [b.asks, b.is_reply, b.goodbye, b.support.is_some(), b.withdrawn.is_some(), b.full];
     out.push(bits.iter().enumerate().fold(0, |f, (i, on)| f | (u8::from(*on) << i)));
     if let Some((e, sent)) = b.support {
         for v in [e.incarnation.0, e.n, sent.0] {
@@ -302,8 +305,8 @@ fn get_beat(b: &mut Bytes) -> Result<Beat> {
     for _ in 0..count.min(b.len() as u64) {
         vouches.push(StoreId(get_u64(b)?));
     }
-    let (asks, is_reply, goodbye) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-    Ok(Beat { incarnation, n, asks, sent, duration, support, withdrawn, vouches, is_reply, goodbye })
+    let (asks, is_reply, goodbye, full) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0, bits & 32 != 0);
+    Ok(Beat { incarnation, n, asks, sent, duration, support, withdrawn, vouches, is_reply, goodbye, full })
 }
 
 fn put_ask(out: &mut Vec<u8>, ask: &Ask) {

@@ -33,6 +33,8 @@ pub struct Beat {
     pub is_reply: bool,
     /// "I have given up every lease and go."
     pub goodbye: bool,
+    /// "I have no room for clients' writes."
+    pub full: bool,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -65,6 +67,7 @@ pub struct Liveness {
     heartbeat: Tick,
     duration: Tick,
     gone: bool,
+    full: bool,
 }
 
 /// Beats to send, and stores whose support changed either way.
@@ -81,7 +84,7 @@ impl Liveness {
         supports.voting_allowed_from =
             if base::bug!("restarted-supporter-votes-at-once") { Tick::ZERO } else { voting_from };
         let (heartbeat, duration) = times;
-        Liveness { incarnation, peers: BTreeMap::new(), supports, heartbeat, duration, gone: false }
+        Liveness { incarnation, peers: BTreeMap::new(), supports, heartbeat, duration, gone: false, full: false }
     }
 
     /// A store that takes part.
@@ -94,6 +97,11 @@ impl Liveness {
     /// What the Raft cores look at.
     pub fn supports(&self) -> &Supports {
         &self.supports
+    }
+
+    /// Beats say so.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// May leases be relied on at all?
@@ -159,6 +167,7 @@ impl Liveness {
             vouches,
             is_reply,
             goodbye: self.gone,
+            full: self.full,
         }
     }
 

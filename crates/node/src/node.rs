@@ -97,6 +97,8 @@ pub struct Node<E: Engine> {
     /// Ranges led here whose commit index rose in this step.
     pub(crate) committed: Vec<RangeId>,
     pub(crate) deadlines: Deadlines,
+    /// Stores without room for clients' writes.
+    pub(crate) full: BTreeSet<StoreId>,
     pub(crate) shown: Issued,
     pub(crate) counters: Counters,
     pub(crate) clock: Clockwork,
@@ -195,13 +197,14 @@ impl<E: Engine> Node<E> {
         let dirty = replicas.keys().copied().collect();
         Ok(Node {
             fetches: Fetches::new(identity.store, incarnation),
-            calls: Calls::default(),
-            snapshots: Snapshots::new(),
+            calls: Calls::new(incarnation),
+            snapshots: Snapshots::new(incarnation),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
             outstanding: VecDeque::new(),
             next_write: 1,
             deadlines: Deadlines::default(),
+            full: BTreeSet::new(),
             shown: Issued::witnessed(shown.max(Revision::FIRST)),
             counters: Counters::default(),
             clock: Clockwork::default(),

@@ -65,7 +65,8 @@ impl Fetches {
         Fetches {
             store,
             incarnation,
-            next: 1,
+            // A late reply to a fetch of an earlier life must not meet a fetch of this one.
+            next: (incarnation.0 << 32) + 1,
             flying: VecDeque::new(),
             items: Vec::new(),
             waits: Vec::new(),
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     fn fetched(seq: u64, term: u64, first: u64) -> Fetched {
-        Fetched { seq, term: Term(term), first: Revision(first), compacted: Revision::ZERO }
+        Fetched { seq: (1 << 32) + seq, term: Term(term), first: Revision(first), compacted: Revision::ZERO }
     }
     fn fetches() -> Fetches {
         Fetches::new(StoreId(1), Incarnation(1))
@@ -211,7 +212,7 @@ mod tests {
         let landed = f.land(fetched(1, 1, 5));
         assert_eq!(landed.iter().map(|l| l.fetched.first.0).collect::<Vec<_>>(), [5, 6]);
         assert!(f.land(fetched(1, 1, 5)).is_empty(), "once");
-        assert_eq!(f.taken(), 2);
+        assert_eq!(f.taken(), (1 << 32) + 2);
     }
 
     #[test]

@@ -14,7 +14,7 @@ impl fmt::Display for Part {
             Part::Reply(id, Err(e)) => write!(f, "{id} refused: {e}"),
             Part::Fetch(x) => write!(f, "{x}"),
             Part::Fetched(x) => write!(f, "{x}"),
-            Part::Offer(range, _, to, n, applied) => {
+            Part::Offer(range, _, to, n, (applied, _)) => {
                 write!(f, "{range} snapshot {n} offered to {} at {}@{}", to.replica, applied.index, applied.term)
             }
             Part::Wanted(range, n, pieces) => write!(f, "{range} snapshot {n} wanted from piece {pieces}"),

@@ -6,7 +6,7 @@ use crate::effects::{Effects, SnapshotWork};
 use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::node::{Node, Work, turn};
-use base::{Index, Place, RangeId, Result, StoreId, Tick, limits, marker};
+use base::{Incarnation, Index, Place, RangeId, Result, Revision, StoreId, Tick, limits, marker};
 use bytes::Bytes;
 use engine::Engine;
 use range::state::Applied;
@@ -41,9 +41,11 @@ type Name = (RangeId, StoreId, u64);
 struct Receiving {
     name: Name,
     applied: Applied,
+    /// Below it the sender's state may lack versions.
+    bound: Revision,
+    received: u64,
     staged: u64,
     last: bool,
-    in_hand: bool,
     ingesting: bool,
     deadline: Tick,
 }
@@ -60,8 +62,10 @@ pub(crate) struct Snapshots<V> {
 }
 
 impl<V: engine::Read> Snapshots<V> {
-    pub fn new() -> Snapshots<V> {
-        Snapshots { sending: BTreeMap::new(), next: 1, receiving: BTreeMap::new(), ended: Vec::new(), dropped: Vec::new() }
+    /// Numbers of an earlier life must not meet those of this one.
+    pub fn new(incarnation: Incarnation) -> Snapshots<V> {
+        let next = (incarnation.0 << 32) + 1;
+        Snapshots { sending: BTreeMap::new(), next, receiving: BTreeMap::new(), ended: Vec::new(), dropped: Vec::new() }
     }
 
     pub fn next_wake(&self) -> Tick {
@@ -143,14 +147,13 @@ impl<V: engine::Read> Snapshots<V> {
     }
 
     /// A snapshot is offered: a slot, or no.
-    pub fn offered<E: Engine<View = V>>(
+    pub fn offered(
         &mut self,
         name: Name,
-        applied: Applied,
+        (applied, bound): (Applied, Revision),
         wanted: bool,
         now: Tick,
         outbox: &mut Outbox,
-        _effects: &mut Effects<E>,
     ) {
         let busy = self.receiving.len() >= SLOTS || self.receiving.values().any(|r| r.name.0 == name.0);
         if !wanted || busy {
@@ -161,7 +164,8 @@ impl<V: engine::Read> Snapshots<V> {
         let number = self.next;
         self.next += 1;
         let deadline = now + PATIENCE;
-        let r = Receiving { name, applied, staged: 0, last: false, in_hand: false, ingesting: false, deadline };
+        let (received, staged, last, ingesting) = (0, 0, false, false);
+        let r = Receiving { name, applied, bound, received, staged, last, ingesting, deadline };
         self.receiving.insert(number, r);
         outbox.now(name.1, &Part::Wanted(name.0, name.2, 0));
     }
@@ -175,8 +179,7 @@ impl<V: engine::Read> Snapshots<V> {
         effects: &mut Effects<E>,
     ) {
         let Some((number, r)) = self.receiving.iter_mut().find(|(_, r)| r.name == name) else { return };
-        let expected = r.staged + u64::from(r.in_hand);
-        if at != expected || r.last {
+        if at != r.received || r.last {
             marker!("snapshot.piece out of order");
             let number = *number;
             self.receiving.remove(&number);
@@ -184,8 +187,7 @@ impl<V: engine::Read> Snapshots<V> {
             return;
         }
         r.last = last;
-        r.staged += u64::from(r.in_hand);
-        r.in_hand = true;
+        r.received += 1;
         r.deadline = now + PATIENCE;
         effects.snapshots.push(SnapshotWork::Stage { number: *number, records: bytes });
     }
@@ -235,7 +237,8 @@ impl<E: Engine> Node<E> {
         let deadline = now + PATIENCE;
         let sending =
             Sending { range, to, view, applied, from: Some(from), end, read: 0, wanted: 0, reading: false, deadline };
-        self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, sending.applied));
+        let position = (sending.applied, self.bounds.floor());
+        self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);
         let _ = work;
     }
@@ -260,10 +263,9 @@ impl<E: Engine> Node<E> {
             return Err(e);
         }
         r.staged += 1;
-        r.in_hand = false;
         r.deadline = now + PATIENCE;
         let (range, from, theirs) = r.name;
-        if !r.last {
+        if !r.last || r.staged < r.received {
             self.outbox.now(from, &Part::Wanted(range, theirs, r.staged));
             return Ok(());
         }
@@ -273,11 +275,13 @@ impl<E: Engine> Node<E> {
             self.snapshots.dropped.push(number);
             return Ok(());
         };
-        let (clear, mut then) = replica.begin_install(r.applied);
-        // The sender may have compacted further than this store: its bound comes with its state.
-        if r.applied.max_revision > self.bounds.bound && self.bounds.compacted > self.bounds.bound {
-            boot::put_bound(&mut then, self.bounds.compacted);
-            self.bounds.bound = self.bounds.compacted;
+        let (clear, mut then) = replica.begin_install(&self.engine, r.applied)?;
+        // The sender may have compacted further than this store: its bound comes with its state, and before it is in.
+        if r.bound > self.bounds.bound {
+            marker!("snapshot.bound raised");
+            boot::put_bound(&mut then, r.bound);
+            self.bounds.bound = r.bound;
+            self.bounds.compacted = self.bounds.compacted.max(r.bound);
         }
         r.ingesting = true;
         effects.snapshots.push(SnapshotWork::Ingest { number, clear, then });

@@ -1,11 +1,12 @@
 //! Inputs, one by one.
 
+use crate::calls::is_without_room;
 use crate::effects::{Effects, Input};
 use crate::frame::{Ask, Frame, Part};
 use crate::liveness::Turned;
 use crate::node::{Node, Work, turn};
 use crate::numbers::{Landed, Wait, x_of};
-use base::{Error, Issued, Kind, Place, RangeId, Result, StoreId, Tick, marker};
+use base::{Error, Issued, Kind, Place, RangeId, Refusal, Result, StoreId, Tick, marker};
 use bytes::Bytes;
 use engine::Engine;
 use range::{Command, Letter, Origin, Ready, ReadAsk, Spec, Turn};
@@ -35,6 +36,7 @@ impl<E: Engine> Node<E> {
             Input::SnapshotRead(number, result) => self.snapshots.read(number, result, now, &mut self.outbox),
             Input::Staged(number, result) => self.staged(number, result, now, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,
+            Input::Full(full) => self.set_full(self.identity.store, full),
             Input::Stop => self.begin_stop(now, work)?,
         }
         Ok(())
@@ -92,6 +94,7 @@ impl<E: Engine> Node<E> {
                 let mut turned = Turned::default();
                 let disk_ok = self.disk_ok(now);
                 self.liveness.receive(from, &beat, now, disk_ok, &mut turned);
+                self.set_full(from, beat.full);
                 self.liveness_turned(turned, now, work)?;
                 self.campaign_where_fresh(now, work)?;
             }
@@ -111,10 +114,10 @@ impl<E: Engine> Node<E> {
                 }
             }
             Part::Fetched(fetched) => self.landed(fetched, now, work)?,
-            Part::Offer(range, sender, to, number, applied) => {
+            Part::Offer(range, sender, to, number, (applied, bound)) => {
                 let wanted = addressed(&mut self.replicas, range, (from, sender), to)
                     .is_some_and(|r| r.wants_snapshot(applied.index));
-                self.snapshots.offered((range, from, number), applied, wanted, now, &mut self.outbox, effects);
+                self.snapshots.offered((range, from, number), (applied, bound), wanted, now, &mut self.outbox);
             }
             Part::Wanted(range, number, chunks) => {
                 self.snapshots.wanted((range, from, number), chunks, now, effects);
@@ -126,6 +129,16 @@ impl<E: Engine> Node<E> {
             Part::Installed(range, number, index) => self.snapshots.installed((range, from, number), index),
         }
         Ok(())
+    }
+
+    /// A store has no room, or has some again.
+    fn set_full(&mut self, store: StoreId, full: bool) {
+        if full && self.full.insert(store) {
+            marker!("node.store is full");
+        } else if !full && self.full.remove(&store) {
+            marker!("node.store has room again");
+        }
+        self.liveness.set_full(self.full.contains(&self.identity.store));
     }
 
     fn take_letter(&mut self, from: StoreId, l: Letter, now: Tick, work: &mut Work<E::View>) -> Result<()> {
@@ -254,6 +267,9 @@ impl<E: Engine> Node<E> {
         };
         self.dirty.insert(range);
         match ask {
+            Ask::Kv(_, request) if is_without_room(&self.full, replica.descriptor(), &request) => {
+                work.sink.replies.push((origin, Err(Error::refused(Refusal::NoSpace))));
+            }
             Ask::Kv(_, request) if request.can_write() => {
                 replica.submit(&mut work.sink, Command { origin, request, deadline, arrived: now });
             }

@@ -131,6 +131,8 @@ impl Sequencer {
                 waiting: BTreeMap::new(),
             };
         }
+        // A reply taken from an earlier sequencer is not asked for again.
+        client.next = client.next.max(fetch.oldest);
         client.waiting.insert(fetch.seq, fetch);
     }
 

@@ -6,7 +6,7 @@
 
 use crate::replica::Replica;
 use crate::sink::Turn;
-use crate::state::{self, Applied};
+use crate::state::{self, Applied, Log};
 use base::{Descriptor, Error, Index, Result, Term, marker};
 use bytes::Bytes;
 use engine::{Batch, Cf, Engine, Read, keys};
@@ -31,7 +31,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     }
 
     /// All records are staged: what is cleared, and what is written with them. Until `installed` the replica is deaf.
-    pub fn begin_install(&mut self, applied: Applied) -> (Vec<(Bytes, Bytes)>, Batch) {
+    pub fn begin_install<E: Engine<View = V>>(
+        &mut self,
+        engine: &E,
+        applied: Applied,
+    ) -> Result<(Vec<(Bytes, Bytes)>, Batch)> {
         marker!("snapshot.install begins");
         self.installing = true;
         let range = self.descriptor.id;
@@ -39,17 +43,39 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         then.put(Cf::Data, keys::local(range, keys::local::APPLIED), applied.encode());
         let position = state::encode_position(applied.index, applied.term);
         then.put(Cf::Data, keys::local(range, keys::local::TRUNCATED), position);
-        // Until the log it replaces is gone, boot must not take that log for the continuation of this state.
-        then.put(Cf::Data, keys::local(range, keys::local::LOG_RESET), Bytes::from_static(b"1"));
-        (vec![state_span(&self.descriptor)], then)
+        // A log that contains the snapshot's last entry goes on behind it: what follows may have been acknowledged.
+        // Any other log must not be taken for the continuation of this state by a boot before it is gone.
+        if !self.continues(engine, applied)? {
+            then.put(Cf::Data, keys::local(range, keys::local::LOG_RESET), Bytes::from_static(b"1"));
+        }
+        Ok((vec![state_span(&self.descriptor)], then))
+    }
+
+    /// Does the log contain this position's entry?
+    fn continues<E: Engine<View = V>>(&self, engine: &E, applied: Applied) -> Result<bool> {
+        if applied.index > self.group.last().0 || applied.index <= self.truncated {
+            return Ok(false);
+        }
+        let log = Log { engine, range: self.descriptor.id };
+        let entries = self.group.entries(&log, applied.index, applied.index, 1)?;
+        Ok(entries.first().is_some_and(|e| e.term == applied.term))
     }
 
     /// The snapshot is in. `batch` gets what removes the log that it replaces.
     pub fn installed<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, applied: Applied) -> Result<()> {
         marker!("snapshot.installed");
         let range = self.descriptor.id;
-        state::drop_log(turn.engine, range, &mut turn.sink.batch)?;
-        turn.sink.batch.delete(Cf::Data, keys::local(range, keys::local::LOG_RESET));
+        if self.continues(turn.engine, applied)? {
+            marker!("snapshot.log goes on behind it");
+            let mut i = self.truncated.next();
+            while i <= applied.index {
+                turn.sink.batch.delete(Cf::Log, keys::entry(range, i));
+                i = i.next();
+            }
+        } else {
+            state::drop_log(turn.engine, range, &mut turn.sink.batch)?;
+            turn.sink.batch.delete(Cf::Data, keys::local(range, keys::local::LOG_RESET));
+        }
         turn.sink.sync = true;
         turn.sink.counters.snapshots_installed += 1;
         self.installing = false;
@@ -57,7 +83,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.written = applied.index;
         self.applying.clear();
         self.truncated = applied.index;
-        self.log_bytes = 0;
+        self.log_bytes /= 2;
         self.max_logged = applied.max_revision;
         self.commit = applied.index;
         if self.meta.is_some() {

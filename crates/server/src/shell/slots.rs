@@ -16,8 +16,9 @@ pub struct Slots {
 }
 
 impl Slots {
-    pub fn new() -> Slots {
-        Slots { next: AtomicU64::new(1), open: std::array::from_fn(|_| Mutex::new(BTreeMap::new())) }
+    /// A late answer to a call of an earlier life of this node must not meet a call of this one.
+    pub fn new(incarnation: base::Incarnation) -> Slots {
+        Slots { next: AtomicU64::new((incarnation.0 << 32) + 1), open: std::array::from_fn(|_| Mutex::new(BTreeMap::new())) }
     }
 
     /// A call begins.

@@ -104,7 +104,7 @@ impl Running {
         let (end, ended) = watch::channel(false);
         let fatal: Arc<Mutex<Option<String>>> = Arc::default();
         let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end))?;
-        let slots = Arc::new(Slots::new());
+        let slots = Arc::new(Slots::new(node.incarnation()));
         let status = Arc::new(Mutex::new(node.status()));
         let (writer, jobs) = unbounded();
         let (snapshots, work) = unbounded();
@@ -273,6 +273,8 @@ async fn upkeep(shell: Arc<Shell>) {
         let shell = shell.clone();
         let look = move || {
             shell.report.look(&shell.engine, shell.quota);
+            // A closed inbox means that the node is going down.
+            let _ = shell.inbox.send(Input::Full(shell.report.is_full()));
             let status = shell.status.lock().clone();
             shell.report.publish(&status, &shell.founded, shell.quota);
             crate::metrics::upkeep();
