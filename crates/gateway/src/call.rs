@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Status;
 
-/// What a handler knows of its call beside the message.
+/// What a verb knows of its call beside the message.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
     /// When its headers were here.
