@@ -27,7 +27,7 @@ pub fn render(columns: &[Column], options: &Options) -> String {
         options.seconds,
     );
     let [first, second] = columns else {
-        columns.iter().flat_map(|c| &c.measured).for_each(|m| drop(writeln!(out, "{m}")));
+        out.extend(columns.iter().flat_map(|c| &c.measured).map(|m| format!("{m}\n")));
         return out;
     };
     let _ = writeln!(

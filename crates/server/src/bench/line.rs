@@ -2,6 +2,7 @@
 //! reads its own answer, without a channel or a task in between. The generator shares its machine with the servers, so
 //! what it saves they can use.
 
+use crate::config::text::escaped_key;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
@@ -134,7 +135,10 @@ fn status(headers: &HeaderMap) -> Result<(), Failure> {
         None | Some("0") => Ok(()),
         Some(code) => {
             let code = code.parse().unwrap_or(2);
-            Err(Failure::Status(code, text("grpc-message").unwrap_or("").replace("%20", " ")))
+            // gRPC writes bytes outside of printable ASCII as %xx.
+            let said = text("grpc-message").unwrap_or("");
+            let plain = escaped_key(said).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            Err(Failure::Status(code, plain.unwrap_or_else(|_| said.to_string())))
         }
     }
 }

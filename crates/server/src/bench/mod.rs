@@ -98,9 +98,11 @@ pub fn run(words: &[String]) -> Result<ExitCode, Complaint> {
             writeln!(std::io::stdout().lock(), "{line}")
         };
     };
-    say(&progress_head());
     let mut last = std::time::Instant::now();
     let outcome = run::run(&plan, |number, tally| {
+        if number == 1 {
+            say(&progress_head());
+        }
         say(&progress_line(number, last.elapsed(), tally));
         last = std::time::Instant::now();
     });

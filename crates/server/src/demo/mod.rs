@@ -6,6 +6,7 @@ use crate::config::Complaint;
 use children::{News, Running, stop_all};
 use clap::Parser;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -58,7 +59,7 @@ pub fn run(words: &[String]) -> Result<ExitCode, Complaint> {
     };
     let dir = demo.data_dir.clone().or(temporary.as_ref().map(|t| t.path().to_path_buf())).unwrap_or_default();
     std::fs::create_dir_all(&dir).map_err(|e| Complaint::new(format!("cannot create {}: {e}", dir.display())))?;
-    let ports = free_ports(usize::from(demo.nodes))?;
+    let ports = kept_ports(&dir, usize::from(demo.nodes))?;
     let (send, news) = channel();
     listen_for_signals(send.clone())?;
     let program = std::env::current_exe().map_err(|e| Complaint::new(format!("cannot find this program: {e}")))?;
@@ -75,19 +76,47 @@ pub fn run(words: &[String]) -> Result<ExitCode, Complaint> {
         let log = dir.join(format!("{name}.log"));
         nodes.push(Running::launch(number, &name, command, (&log, send.clone()))?);
     }
-    println!("starting {} nodes, logs in {}", nodes.len(), dir.display());
+    say(&format!("starting {} nodes, logs in {}", nodes.len(), dir.display()));
     let code = watch(&mut nodes, &news, &banner(&ports, &dir, temporary.is_some()));
     let killed = stop_all(&mut nodes, STOP_PATIENCE);
     if !killed.is_empty() {
-        println!("had to kill {}", killed.join(", "));
+        say(&format!("had to kill {}", killed.join(", ")));
     }
     drop(nodes);
     match temporary.map(tempfile::TempDir::close) {
-        Some(Ok(())) => println!("stopped; the data is gone"),
-        Some(Err(e)) => println!("stopped, but {} could not be removed: {e}", dir.display()),
-        None => println!("stopped; the data is in {}", dir.display()),
+        Some(Ok(())) => say("stopped; the data is gone"),
+        Some(Err(e)) => say(&format!("stopped, but {} could not be removed: {e}", dir.display())),
+        None => say(&format!("stopped; the data is in {}", dir.display())),
     }
     Ok(code)
+}
+
+/// Print a line; a closed pipe is not our failure, and must not keep us from cleaning up.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Ports of these nodes: those of the last time, because a node's address is part of what it keeps; else free ones.
+fn kept_ports(dir: &Path, nodes: usize) -> Result<Vec<Ports>, Complaint> {
+    let path = dir.join("ports");
+    let complain = |e: std::io::Error| Complaint::new(format!("{}: {e}", path.display()));
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        let ports = free_ports(nodes)?;
+        let lines: String = ports.iter().map(|p| format!("{} {}\n", p.client, p.peer)).collect();
+        std::fs::write(&path, lines).map_err(complain)?;
+        return Ok(ports);
+    };
+    let parse = |line: &str| {
+        let (client, peer) = line.split_once(' ')?;
+        Some(Ports { client: client.parse().ok()?, peer: peer.parse().ok()? })
+    };
+    let kept: Option<Vec<Ports>> = text.lines().map(parse).collect();
+    kept.filter(|kept| kept.len() == nodes).ok_or_else(|| {
+        let (dir, path) = (dir.display(), path.display());
+        Complaint::new(format!(
+            "{dir} holds a demo of another size, see {path}; use its --nodes, or another --data-dir"
+        ))
+    })
 }
 
 fn temporary_dir() -> Result<tempfile::TempDir, Complaint> {
@@ -183,13 +212,13 @@ fn watch(nodes: &mut [Running], news: &Receiver<News>, banner: &str) -> ExitCode
         };
         match heard {
             Ok(News::Stop) => {
-                println!("\nstopping …");
+                say("\nstopping …");
                 return ExitCode::SUCCESS;
             }
             Ok(News::Ready(number)) => {
                 ready.insert(number);
                 if ready.len() == nodes.len() && starting {
-                    print!("{banner}{}", pids(nodes));
+                    say(&format!("{banner}{}", pids(nodes)));
                 }
             }
             Ok(News::Ended(number)) => {
@@ -200,7 +229,7 @@ fn watch(nodes: &mut [Running], news: &Receiver<News>, banner: &str) -> ExitCode
                 }
             }
             Err(_) => {
-                println!("the nodes did not serve within {} s; the last lines of each:", START_PATIENCE.as_secs());
+                say(&format!("the nodes did not serve within {} s; the last lines of each:", START_PATIENCE.as_secs()));
                 nodes.iter().for_each(show_last);
                 return ExitCode::FAILURE;
             }
@@ -211,17 +240,17 @@ fn watch(nodes: &mut [Running], news: &Receiver<News>, banner: &str) -> ExitCode
 fn report_end(node: &mut Running) {
     let status =
         node.wait(Duration::from_secs(2)).map_or("it is still ending".to_string(), |status| status.to_string());
-    println!("node {} (process {}) ended: {status}; its last lines:", node.name, node.pid());
+    say(&format!("node {} (process {}) ended: {status}; its last lines:", node.name, node.pid()));
     show_last(node);
 }
 
 fn show_last(node: &Running) {
-    node.last_lines().iter().for_each(|line| println!("  {}: {line}", node.name));
+    node.last_lines().iter().for_each(|line| say(&format!("  {}: {line}", node.name)));
 }
 
 fn pids(nodes: &[Running]) -> String {
     let pids: Vec<String> = nodes.iter().map(|node| format!("{} {}", node.name, node.pid())).collect();
-    format!("  processes  {}   (kill -9 one: the others go on)\n  Ctrl-C stops all\n", pids.join("  "))
+    format!("  processes  {}   (kill -9 one: the others go on)\n  Ctrl-C stops all", pids.join("  "))
 }
 
 /// What people copy from.
@@ -253,6 +282,14 @@ mod tests {
         let all: BTreeSet<u16> = ports.iter().flat_map(|p| [p.client, p.peer]).collect();
         assert_eq!(all.len(), 14);
         assert!(!all.contains(&busy.local_addr().unwrap().port()));
+    }
+
+    #[test]
+    fn kept_data_keep_their_ports() {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = kept_ports(dir.path(), 3).unwrap();
+        assert_eq!(kept_ports(dir.path(), 3).unwrap(), ports);
+        assert!(kept_ports(dir.path(), 5).unwrap_err().to_string().contains("another size"));
     }
 
     #[test]
