@@ -66,6 +66,7 @@ impl Walk {
         let mut world = World::new(voters + spare, voters, 0, seed);
         world.base.max_append_bytes = if rng.chance(500_000) { 40 } else { 1 << 20 };
         world.base.max_inflight = 1 + rng.below(6) as usize;
+        world.lazy_apply = theme == Theme::Members && rng.chance(500_000);
         world.tells_commits = rng.chance(800_000);
         if std::env::var_os("SEED").is_some() {
             world.trace = Some(Vec::new());

@@ -65,6 +65,7 @@ impl Script {
                 self.world = World::new(voters + learners + spare, voters, learners, 1);
                 self.world.trace = Some(Vec::new());
             }
+            "lazy-apply" => self.world.lazy_apply = true,
             "quiet-commits" => self.world.tells_commits = false,
             "window" => {
                 self.world.base.max_inflight = number(args[0]) as usize;
@@ -170,6 +171,12 @@ impl Script {
                 world.call(n, |g, ctx, out| g.liveness_changed(ctx, store, out));
             }
             "truncate" => world.truncate(n, Index(number(args[1]))),
+            "tell" => {
+                let n: Vec<u64> = args.iter().map(|a| number(a)).collect();
+                let told =
+                    raft::Committed { leader_term: base::Term(n[4]), index: Index(n[2]), entry_term: base::Term(n[3]) };
+                world.send(member(n[0]), member(n[1]), Body::Committed(told));
+            }
             "tell-commits" => world.tell_commits(n),
             "leases-off" => world.nodes[n].supports.leases_enabled = false,
             _ => return false,

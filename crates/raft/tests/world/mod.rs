@@ -72,6 +72,8 @@ pub struct World {
     pub base: Config,
     /// Tell every new commit index by commit vector.
     pub tells_commits: bool,
+    /// What is applied is written rarely (never): a crash sets it back far.
+    pub lazy_apply: bool,
     /// One line per event, if somebody wants them.
     pub trace: Option<Vec<String>>,
 }
@@ -110,6 +112,7 @@ impl World {
             rng: Rng::new(seed),
             base,
             tells_commits: true,
+            lazy_apply: false,
             trace: None,
         };
         for n in 1..=total {
@@ -160,6 +163,8 @@ impl World {
         }
         node.group = None;
         node.reads.clear();
+        // what it relied on and what it promised was in memory
+        node.supports = Supports::new(node.supports.own_store(), node.supports.own_incarnation());
         self.ghost.crashed(&self.nodes[n]);
     }
 
@@ -290,6 +295,7 @@ impl World {
         }
         let node = &mut self.nodes[n];
         match node.writes.back_mut() {
+            _ if self.lazy_apply => {}
             Some(write) => write.view = Some(node.view.clone()),
             None => node.disk.view = node.view.clone(),
         }
