@@ -51,7 +51,7 @@ pub use tune::Settings;
 use base::{Error, Kind, Result, Revision};
 use bytes::Bytes;
 use engine::{Batch, Cf, Cursor, Engine, Read, Sizes, Stage};
-use error::from_rocks;
+use error::{at_open, from_rocks};
 use home::Home;
 use read::{Tier, View};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteOptions};
@@ -139,8 +139,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(tune::DATA, tables.data(settings, filter::Factory::new(bound.clone()))),
         ];
         let options = tables.database(settings, fresh);
-        let db = DB::open_cf_descriptors(&options, home.db(), families)
-            .map_err(|e| from_rocks("cannot open", &home.db(), &e))?;
+        let db = DB::open_cf_descriptors(&options, home.db(), families).map_err(|e| at_open(&home.db(), &e))?;
         let db = Opened::try_new(db, |db| match (db.cf_handle(tune::LOG), db.cf_handle(tune::DATA)) {
             (Some(log), Some(data)) => Ok(Families { log, data }),
             _ => Err(Error::corrupt(format!("{}: a column family is missing", home.db().display()))),
