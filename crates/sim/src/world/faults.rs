@@ -163,6 +163,7 @@ impl World<'_> {
             }
             Kind::Full => {
                 self.hosts[i].disk.set_full(true);
+                self.input(i, Input::Full(true));
                 self.after(lasts, Event::Mend(Mend::Room(i)));
             }
             Kind::WriteFault => {
@@ -303,7 +304,10 @@ impl World<'_> {
                 }
             }
             Mend::Hasten(i) => self.hosts[i].disk_queue.slow = 1,
-            Mend::Room(i) => self.hosts[i].disk.set_full(false),
+            Mend::Room(i) => {
+                self.hosts[i].disk.set_full(false);
+                self.input(i, Input::Full(false));
+            }
             Mend::Insist(i, life) => {
                 if self.hosts[i].life == life && self.hosts[i].stopping {
                     self.end(i, Crash::Keep);

@@ -1,16 +1,17 @@
 //! A node's machine: what `server` is in the real world. It carries effects out, and may be late with everything.
 
+use super::disk::{DiskQueue, SnapshotThread};
 use super::faults::Mend;
 use super::{Event, MS, World};
 use crate::check::Rule;
 use crate::clock::Clock;
 use base::{BootId, Leased, Rng, StoreId, Tick};
 use bytes::Bytes;
+use engine::Engine;
 use engine::mem::{Crash, Mem, MemView};
-use engine::{Batch, Engine, Op, Stage};
-use node::{Config, Effects, Input, Lane, Node, Outgoing, SnapshotWork, WriteTask};
+use node::{Config, Effects, Input, Lane, Node, Outgoing};
 use range::{Origin, Proof, ReadTask, Ready};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// A step's effects.
 pub(super) type Carried = Effects<Mem>;
@@ -40,28 +41,6 @@ pub(super) struct Host {
     pub lost: bool,
     pub stopping: bool,
     pub rng: Rng,
-}
-
-/// The writer: tasks that wait, and how many of them are being written.
-#[derive(Default)]
-pub(super) struct DiskQueue {
-    pub tasks: VecDeque<WriteTask>,
-    pub writing: usize,
-    pub handed: u64,
-    pub written: u64,
-    /// So many times slower than usual.
-    pub slow: u64,
-    /// Ended while the disk hung: goes on when it no longer does.
-    pub hung: bool,
-}
-
-/// The thread that reads, stages and ingests snapshots, in order.
-#[derive(Default)]
-pub(super) struct SnapshotThread {
-    /// With the write task that must be durable first.
-    pub work: VecDeque<(u64, SnapshotWork<MemView>)>,
-    pub busy: bool,
-    pub stages: BTreeMap<u64, Box<dyn Stage>>,
 }
 
 impl Host {
@@ -161,20 +140,9 @@ impl World<'_> {
         let store = host.store;
         host.node = None;
         host.life = self.faults.lives;
-        let begun = if host.disk_queue.writing == 0 { 0 } else { host.rng.below(host.disk_queue.writing as u64 + 1) };
-        for task in host.disk_queue.tasks.iter().take(begun as usize) {
-            // A disk that refuses has not written it: also a possible end.
-            let _ = host.disk.write(&task.batch, false);
-        }
-        if base::bug!("batch-not-atomic")
-            && let Some(task) = host.disk_queue.tasks.get(begun as usize)
-        {
-            let _ = host.disk.write(&first_half(&task.batch), false);
-        }
+        host.break_off_writing();
         host.inbox.clear();
         host.reads.clear();
-        host.disk_queue = DiskQueue { slow: host.disk_queue.slow, ..DiskQueue::default() };
-        host.snapshots = SnapshotThread::default();
         (host.stepping, host.stopping, host.stale_by, host.paused_until) = (false, false, 0, 0);
         host.wake_at = (Tick::FAR, u64::MAX);
         let crash = if base::bug!("batch-not-atomic") { Crash::Keep } else { crash };
@@ -220,7 +188,7 @@ impl World<'_> {
     }
 
     /// Is this event of a life that is over, or must it wait until the machine moves again?
-    fn holds(&mut self, i: usize, life: u64, again: impl FnOnce() -> Event) -> bool {
+    pub(super) fn holds(&mut self, i: usize, life: u64, again: impl FnOnce() -> Event) -> bool {
         let host = &self.hosts[i];
         if host.life != life {
             return true;
@@ -381,138 +349,6 @@ impl World<'_> {
             origin => self.input(i, Input::Read(origin, result)),
         }
     }
-
-    pub(super) fn start_writing(&mut self, i: usize) {
-        let host = &mut self.hosts[i];
-        let q = &mut host.disk_queue;
-        if q.writing > 0 || q.tasks.is_empty() {
-            return;
-        }
-        q.writing = 1 + host.rng.below(q.tasks.len() as u64) as usize;
-        let (least, most) = self.options.disk.write;
-        let took = host.rng.between(least, most + 1) * q.slow.max(1);
-        let life = host.life;
-        self.after(took, Event::DiskDone(i, life));
-    }
-
-    pub(super) fn disk_done(&mut self, i: usize, life: u64) {
-        if self.holds(i, life, || Event::DiskDone(i, life)) {
-            return;
-        }
-        let host = &mut self.hosts[i];
-        if host.disk.is_stalled() {
-            host.disk_queue.hung = true;
-            return;
-        }
-        let n = host.disk_queue.writing;
-        let mut all = Batch::new();
-        for task in host.disk_queue.tasks.iter().take(n) {
-            all.append(task.batch.clone());
-        }
-        let wanted = host.disk_queue.tasks.iter().take(n).any(|t| t.sync);
-        let sync = wanted && !base::bug!("written-without-sync");
-        match host.disk.write(&all, sync) {
-            Err(e) if engine::is_no_space(&e) => {
-                // Nothing was written: again, until there is room.
-                self.after(50 * MS, Event::DiskDone(i, life));
-                return;
-            }
-            Err(e) => {
-                self.node_failed(i, &e);
-                return;
-            }
-            Ok(()) => {}
-        }
-        host.disk_queue.writing = 0;
-        let done: Vec<WriteTask> = host.disk_queue.tasks.drain(..n).collect();
-        let last = done.last().map_or(0, |t| t.seq);
-        host.disk_queue.written = last;
-        for frame in done.into_iter().flat_map(|t| t.frames) {
-            self.send(i, frame);
-        }
-        self.input(i, Input::Written(last));
-        self.start_writing(i);
-        self.start_snapshot_work(i);
-    }
-
-    fn start_snapshot_work(&mut self, i: usize) {
-        let host = &mut self.hosts[i];
-        let Some((after, work)) = host.snapshots.work.front() else { return };
-        let waits = matches!(work, SnapshotWork::Ingest { .. }) && *after > host.disk_queue.written;
-        if host.snapshots.busy || waits {
-            return;
-        }
-        host.snapshots.busy = true;
-        let (life, took) = (host.life, host.rng.between(10_000, 3 * MS));
-        self.after(took, Event::SnapshotDone(i, life));
-    }
-
-    pub(super) fn snapshot_done(&mut self, i: usize, life: u64) {
-        if self.holds(i, life, || Event::SnapshotDone(i, life)) {
-            return;
-        }
-        let host = &mut self.hosts[i];
-        host.snapshots.busy = false;
-        let Some((_, work)) = host.snapshots.work.pop_front() else { return };
-        let input = match work {
-            SnapshotWork::Read { number, view, from, to, bytes } => {
-                Some(Input::SnapshotRead(number, node::boot::read_chunk(&*view, &from, &to, bytes)))
-            }
-            SnapshotWork::Stage { number, records } => {
-                let result = stage(&host.disk, &mut host.snapshots.stages, number, records.clone());
-                self.witness_records(i, records);
-                Some(Input::Staged(number, result))
-            }
-            SnapshotWork::Ingest { number, clear, then } => {
-                let staged = match host.snapshots.stages.remove(&number) {
-                    Some(stage) => Ok(stage),
-                    None => host.disk.stage(),
-                };
-                let result = staged.and_then(|mut s| {
-                    s.finish()?;
-                    host.disk.ingest(s, &clear, &then)
-                });
-                if result.is_ok() {
-                    self.witness_ingest(i, &then);
-                }
-                Some(Input::Ingested(number, result))
-            }
-            SnapshotWork::Drop { number } => {
-                host.snapshots.stages.remove(&number);
-                None
-            }
-        };
-        if let Some(input) = input {
-            self.input(i, input);
-        }
-        self.start_snapshot_work(i);
-    }
-}
-
-/// What a disk without atomic batches may hold of one.
-fn first_half(batch: &Batch) -> Batch {
-    let mut half = Batch::new();
-    for op in batch.ops().iter().take(batch.ops().len() / 2) {
-        match op.clone() {
-            Op::Put(cf, key, value) => half.put(cf, key, value),
-            Op::Delete(cf, key) => half.delete(cf, key),
-            Op::DeleteRange(cf, start, end) => half.delete_range(cf, start, end),
-        }
-    }
-    half
-}
-
-/// Adds received records to what is staged.
-fn stage(disk: &Mem, stages: &mut BTreeMap<u64, Box<dyn Stage>>, number: u64, mut records: Bytes) -> base::Result<()> {
-    let stage = match stages.entry(number) {
-        std::collections::btree_map::Entry::Occupied(e) => e.into_mut(),
-        std::collections::btree_map::Entry::Vacant(e) => e.insert(disk.stage()?),
-    };
-    while !records.is_empty() {
-        let (key, value) = node::boot::get_record(&mut records)?;
-        stage.put(&key, &value)?;
-    }
-    Ok(())
 }
 
 /// An input on one line, for the trace.
@@ -535,6 +371,7 @@ impl std::fmt::Display for Shown<'_> {
             Input::Staged(n, r) => write!(f, "snapshot {n} staged: {}", Fate(r.as_ref().err())),
             Input::Ingested(n, r) => write!(f, "snapshot {n} ingested: {}", Fate(r.as_ref().err())),
             Input::Stop => write!(f, "stop"),
+            Input::Full(full) => write!(f, "disk {}", if *full { "full" } else { "has room" }),
         }
     }
 }

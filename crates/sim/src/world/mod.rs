@@ -1,11 +1,12 @@
 //! The world: discrete events in one heap, ordered by true time and then by the order in which they were made.
 //!
 //! A node is a production `Node` over the in-memory disk that can crash. The world is its shell: it carries effects
-//! out as `server` does, only late, out of order, twice or never. Four files do that:
+//! out as `server` does, only late, out of order, twice or never. Five files do that:
 //!
 //! | file | is |
 //! |---|---|
-//! | `host` | a node's machine: inbox, clock, writer, reader pool, snapshot thread |
+//! | `host` | a node's machine: inbox, clock, reader pool |
+//! | `disk` | its writer and its snapshot thread |
 //! | `clients` | who asks, how long they wait, what they remember |
 //! | `faults` | what breaks, when, and how it is mended |
 //! | `witness` | what the checkers are shown |
@@ -15,6 +16,7 @@
 
 mod clients;
 mod crash_points;
+mod disk;
 mod faults;
 mod host;
 mod witness;
