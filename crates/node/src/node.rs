@@ -180,8 +180,10 @@ impl<E: Engine> Node<E> {
         if !reset.is_empty() {
             engine.write(&reset, true)?;
         }
-        // A first life has promised nothing; a later one may have, until D from now.
-        let voting_from = if incarnation == Incarnation(1) { Tick::ZERO } else { now + config.election_timeout };
+        // A first life has promised nothing, nor has a store without peers; a later life may have, until D from now.
+        let alone = directory.ranges().all(|d| d.replicas.len() == 1);
+        let promised = incarnation != Incarnation(1) && !alone;
+        let voting_from = if promised { now + config.election_timeout } else { Tick::ZERO };
         let times = (config.heartbeat, config.election_timeout);
         let mut liveness = Liveness::new(identity.store, incarnation, times, voting_from);
         liveness.enable_leases(config.leases);
@@ -324,6 +326,7 @@ impl<E: Engine> Node<E> {
         self.stop_in_order(now, work)?;
         if now >= self.clock.next_sweep {
             self.clock.next_sweep = now + Tick::ms(200);
+            self.campaign_where_fresh(now, work)?;
             self.sweep(now, work)?;
         }
         Ok(())

@@ -31,6 +31,8 @@ pub struct Hello {
     pub fingerprint: u64,
     /// The newest set of features it can speak.
     pub feature_level: u32,
+    /// Where clients reach it, comma-separated; empty from a node that does not say.
+    pub client_urls: String,
 }
 
 impl fmt::Display for Hello {
@@ -41,7 +43,7 @@ impl fmt::Display for Hello {
 }
 
 impl Hello {
-    /// Appends, in this order: layout, cluster, store, boot, incarnation, name, fingerprint, feature level; numbers as
+    /// Appends, in this order: layout, cluster, store, boot, incarnation, name, fingerprint, feature level, client addresses; numbers as
     /// varints, the name with its length before it.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, LAYOUT);
@@ -52,6 +54,7 @@ impl Hello {
         put_bytes(out, self.name.as_bytes());
         put_u64(out, self.fingerprint);
         put_u64(out, u64::from(self.feature_level));
+        put_bytes(out, self.client_urls.as_bytes());
     }
 
     /// The opposite of `encode`; anything may come in.
@@ -70,7 +73,9 @@ impl Hello {
         }
         let fingerprint = get_u64(&mut buf)?;
         let feature_level = u32::try_from(get_u64(&mut buf)?).map_err(|_| Error::corrupt("a feature level"))?;
-        Ok(Hello { cluster, store, boot, incarnation, name: one_line(&name), fingerprint, feature_level })
+        let urls = if buf.is_empty() { Bytes::new() } else { get_bytes(&mut buf)? };
+        let (name, client_urls) = (one_line(&name), one_line(&urls));
+        Ok(Hello { cluster, store, boot, incarnation, name, fingerprint, feature_level, client_urls })
     }
 
     /// The rules that hold everywhere, before `admit` is asked: `self` is what the other side said, `ours` is what we
@@ -128,6 +133,7 @@ pub(crate) mod tests {
             name: format!("infra{store}"),
             fingerprint: 5,
             feature_level: 1,
+            client_urls: String::new(),
         }
     }
 

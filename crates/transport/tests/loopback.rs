@@ -21,6 +21,7 @@ fn hello(store: u64) -> Hello {
         name: format!("infra{store}"),
         fingerprint: 5,
         feature_level: 1,
+        client_urls: String::new(),
     }
 }
 

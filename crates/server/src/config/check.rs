@@ -68,9 +68,7 @@ pub fn advertise(merged: &Merged, listen: &Listen) -> Result<Advertise, Complain
 
 fn told(merged: &Merged, name: &str, listen: (&str, &[Url])) -> Result<Vec<Url>, Complaint> {
     let (listen_name, listened) = listen;
-    let list = if merged.is_set(name) {
-        urls(merged, name)?
-    } else if !merged.is_set(listen_name) {
+    let list = if merged.is_set(name) || !merged.is_set(listen_name) {
         urls(merged, name)?
     } else if listened.iter().any(Url::is_wildcard) {
         return Err(Complaint::new(format!(

@@ -29,8 +29,6 @@ pub struct Settings {
     pub ranges: Ranges,
     /// Where logs go.
     pub log: Log,
-    /// Latency histograms of every method (`--metrics extensive`).
-    pub extensive_metrics: bool,
     /// Stop in an orderly way when standard input is closed (`flotilla demo` holds its other end).
     pub exit_with_parent: bool,
     /// What was accepted and does nothing, one line each, to be logged at start.
@@ -86,10 +84,6 @@ pub struct Timing {
     pub election: Duration,
     /// Did anybody set one of the two above, so that a difference to the cluster's own deserves a warning?
     pub said: bool,
-    /// Requests slower than this are logged.
-    pub slow_request: Duration,
-    /// Between progress notifications of a watch.
-    pub watch_progress: Duration,
 }
 
 /// What a client may ask for.
@@ -108,8 +102,6 @@ pub struct Limits {
 /// gRPC pings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keepalive {
-    /// Least time between a client's pings.
-    pub min_time: Duration,
     /// Time between the server's pings.
     pub interval: Duration,
     /// Time to wait for the answer.
@@ -189,13 +181,11 @@ impl Settings {
             timing: timing(&read)?,
             limits: limits(&read)?,
             keepalive: Keepalive {
-                min_time: read.duration("grpc-keepalive-min-time"),
                 interval: read.duration("grpc-keepalive-interval"),
                 timeout: read.duration("grpc-keepalive-timeout"),
             },
             ranges: ranges(&read)?,
             log: log(&read)?,
-            extensive_metrics: extensive(&read)?,
             exit_with_parent: read.boolean("exit-with-parent"),
             warnings: merged.warnings.clone(),
             name,
@@ -273,8 +263,6 @@ fn timing(read: &Read) -> Result<Timing, Complaint> {
         heartbeat: Duration::from_millis(heartbeat as u64),
         election: Duration::from_millis(election as u64),
         said: read.0.is_set("heartbeat-interval") || read.0.is_set("election-timeout"),
-        slow_request: read.duration("warning-unary-request-duration"),
-        watch_progress: read.duration("watch-progress-notify-interval"),
     })
 }
 
@@ -331,8 +319,4 @@ fn log(read: &Read) -> Result<Log, Complaint> {
         outputs.push(Output::Stderr);
     }
     Ok(Log { level, outputs, format: read.choice("log-format", &formats)? })
-}
-
-fn extensive(read: &Read) -> Result<bool, Complaint> {
-    read.choice("metrics", &[("basic", false), ("extensive", true)])
 }

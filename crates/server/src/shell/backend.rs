@@ -173,7 +173,7 @@ impl Backend for Shell {
         Versions { server, storage: cluster.clone(), cluster }
     }
 
-    fn observe(&self, stage: Stage, nanos: u64) {
+    fn mark(&self, stage: Stage, nanos: u64) {
         crate::metrics::stage_sample(stage, nanos);
     }
 

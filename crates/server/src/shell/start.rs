@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::watch;
-use transport::{Hello, Peers};
+use transport::{Event, Hello, Peers};
 
 /// What clients and tools wait for on standard error.
 const READY: &str = "ready to serve client requests";
@@ -49,6 +49,10 @@ pub fn run(settings: Settings) -> Result<(), Complaint> {
     let mut clients = client_listeners;
     clients.extend(metrics_listeners);
     serve(&settings, running, clients)
+}
+
+fn addresses(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(ToString::to_string).collect()
 }
 
 fn bind(urls: &[Url], flag: &str) -> Result<Vec<TcpListener>, Complaint> {
@@ -103,7 +107,8 @@ impl Running {
         let (inbox, queue) = unbounded::<Input<View>>();
         let (end, ended) = watch::channel(false);
         let fatal: Arc<Mutex<Option<String>>> = Arc::default();
-        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end))?;
+        let report = Report::default();
+        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end, &report))?;
         let slots = Arc::new(Slots::new(node.incarnation()));
         let status = Arc::new(Mutex::new(node.status()));
         let (writer, jobs) = unbounded();
@@ -143,16 +148,15 @@ impl Running {
             };
             spawn("step").spawn(run).map_err(failed)?
         };
-        let client_urls = settings.advertise.clients.iter().map(ToString::to_string).collect();
+        let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
-        let report = Report::default();
         report.look(&engine, quota);
         let shell = Arc::new(Shell { inbox, slots, status, founded, engine, report, client_urls, quota });
         Ok(Running { shell, peers, stepping, ended, fatal })
     }
 }
 
-type Ends<'a> = (&'a super::Inbox, &'a Arc<Mutex<Option<String>>>, &'a watch::Sender<bool>);
+type Ends<'a> = (&'a super::Inbox, &'a Arc<Mutex<Option<String>>>, &'a watch::Sender<bool>, &'a Report);
 
 fn start_peers(
     settings: &Settings,
@@ -160,7 +164,7 @@ fn start_peers(
     founded: &Founded,
     node: &Node<Rocks>,
     listeners: Vec<TcpListener>,
-    (inbox, fatal, end): Ends,
+    (inbox, fatal, end, report): Ends,
 ) -> Result<Arc<Peers>, Complaint> {
     let identity = founded.identity.clone();
     let local = Hello {
@@ -171,15 +175,25 @@ fn start_peers(
         name: settings.name.clone(),
         fingerprint: identity.founding,
         feature_level: 1,
+        client_urls: addresses(&settings.advertise.clients).join(","),
     };
     let others = founded.members.iter().map(|m| (m.store, m.peer_urls.clone())).collect();
     let names: Vec<_> = founded.members.iter().map(|m| (m.store, m.name.clone())).collect();
     let config = transport::Config::new(local, listeners, others);
     let (engine, inbox, fatal, end) = (engine.clone(), inbox.clone(), fatal.clone(), end.clone());
+    let report = report.clone();
     let started = Peers::start(
         config,
         move |hello| admit(&engine, &identity, &names, hello),
-        move |event| on_event(event, &inbox, &fatal, &|| drop(end.send(true))),
+        move |event| {
+            if let Event::Connected { peer, hello } = &event {
+                report.learn_urls(*peer, hello.client_urls.split(',').map(str::to_string).collect());
+            }
+            on_event(event, &inbox, &fatal, &|| {
+                // Nobody listens any more: the node is ending already.
+                let _ = end.send(true);
+            });
+        },
     );
     started.map(Arc::new).map_err(|e| Complaint::new(format!("cannot start talking to peers: {e}")))
 }
@@ -261,8 +275,7 @@ async fn announce(shell: Arc<Shell>, gateway: Arc<Gateway<Shell>>, urls: Vec<Url
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     gateway.set_serving(true).await;
-    let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
-    tracing::info!("{READY} on {}", urls.join(","));
+    tracing::info!("{READY} on {}", addresses(&urls).join(","));
 }
 
 /// Once a second: metrics, sizes, room.
