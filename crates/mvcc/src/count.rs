@@ -91,15 +91,10 @@ pub struct Learned {
 }
 
 impl CountIndex {
-    /// Knows nothing yet; the state holds nothing behind `applied`.
-    pub fn new(applied: Revision) -> CountIndex {
-        CountIndex { blocks: Vec::new(), recent: VecDeque::new(), forgotten: applied, generation: 0 }
-    }
-
-    /// The state was replaced (a snapshot, a split): forgets everything. The new state holds nothing behind `applied`.
-    pub fn reset(&mut self, applied: Revision) {
-        let forgotten = self.recent.back().map_or(self.forgotten, |c| c.max.max(self.forgotten)).max(applied);
-        *self = CountIndex { forgotten, generation: self.generation + 1, ..CountIndex::new(applied) };
+    /// Knows nothing yet; the state holds nothing behind `applied`. The generation tells this index from earlier ones of
+    /// the same range (a leader's term does): what was planned under another teaches nothing.
+    pub fn new(applied: Revision, generation: u64) -> CountIndex {
+        CountIndex { blocks: Vec::new(), recent: VecDeque::new(), forgotten: applied, generation }
     }
 
     /// Blocks known.
@@ -168,13 +163,15 @@ impl CountIndex {
             return plan;
         }
         let from = self.blocks.partition_point(|b| b.span.end <= span.start);
-        let mut here = span.start.clone();
-        let mut invested = false;
-        for b in self.blocks[from..].iter().take_while(|b| b.span.start < span.end) {
-            if here < b.span.start {
-                plan.walk(Span::new(here, b.span.start.clone()), true);
+        let to = self.blocks.partition_point(|b| b.span.start < span.end).max(from);
+        let (mut here, mut invested) = (&span.start, false);
+        for (i, b) in self.blocks[from..to].iter().enumerate() {
+            if *here < b.span.start {
+                plan.walk(Span::new(here.clone(), b.span.start.clone()), true);
             }
-            let whole = span.covers(&b.span);
+            // Only the first and the last can be cut by the span.
+            let inner = i > 0 && i + 1 < to - from;
+            let whole = inner || span.covers(&b.span);
             // A large block is walked so that it can be cut; one at a time.
             let cut = whole && b.live > LARGE && !invested;
             invested |= cut;
@@ -184,10 +181,10 @@ impl CountIndex {
                 let part = b.span.intersection(span).unwrap_or_default();
                 plan.walk(part, cut);
             }
-            here = b.span.end.clone();
+            here = &b.span.end;
         }
-        if here < span.end {
-            plan.walk(Span::new(here, span.end.clone()), true);
+        if *here < span.end {
+            plan.walk(Span::new(here.clone(), span.end.clone()), true);
         }
         plan.known -= self.behind(at).filter(|c| plan.knows(&c.key)).map(|c| c.delta).sum::<i64>();
         plan

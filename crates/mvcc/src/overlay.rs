@@ -14,7 +14,8 @@ use crate::effects::Effects;
 use crate::record::Record;
 use base::{Key, Revision, Span};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 
 /// How many keys a question about a span looks at before it asks command by command instead.
@@ -22,12 +23,12 @@ const FEW_KEYS: usize = 64;
 
 /// Versions on their way into the engine.
 ///
-/// Invariants: the versions of a key are in ascending order of revision, none twice; `commands` names exactly the keys
-/// that have a version of that revision; nothing here is empty.
+/// Invariants: the versions of a key are in ascending order of revision, none twice; `commands` is in the same order and
+/// names exactly the keys that have a version of that revision; nothing here is empty.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
     keys: BTreeMap<Key, Vec<(Revision, Record)>>,
-    commands: BTreeMap<Revision, Vec<Key>>,
+    commands: VecDeque<(Revision, Vec<Key>)>,
     bytes: usize,
 }
 
@@ -63,7 +64,7 @@ impl Overlay {
     /// One version. The same version twice is one.
     pub fn insert(&mut self, key: Key, revision: Revision, record: Record) {
         self.bytes += size(&key, &record);
-        let versions = self.keys.entry(key.clone()).or_default();
+        let versions = self.keys.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
         let at = versions.partition_point(|(r, _)| *r < revision);
         if versions.get(at).is_some_and(|(r, _)| *r == revision) {
             self.bytes -= size(&key, &versions[at].1);
@@ -71,17 +72,27 @@ impl Overlay {
             return;
         }
         versions.insert(at, (revision, record));
-        self.commands.entry(revision).or_default().push(key);
+        match self.command(revision) {
+            Ok(i) => self.commands[i].1.push(key),
+            Err(i) => self.commands.insert(i, (revision, vec![key])),
+        }
+    }
+
+    /// Where this command is, or would be: as a rule near the end.
+    fn command(&self, revision: Revision) -> Result<usize, usize> {
+        self.commands.binary_search_by_key(&revision, |(r, _)| *r)
     }
 
     /// The command evaluated as `seq` got its number: its versions, and every `create` that named it, take it.
     pub fn number(&mut self, seq: u64, issued: Revision) {
         assert!(!issued.is_pending(), "?{seq} becomes an issued number, not {issued}");
         let pending = Revision::pending(seq);
-        let Some(keys) = self.commands.remove(&pending) else { return };
-        for key in &keys {
-            let versions = self.keys.get_mut(key).expect("a command's key has a version");
-            for (revision, record) in versions.iter_mut() {
+        let Ok(i) = self.command(pending) else { return };
+        let in_order = i.checked_sub(1).is_none_or(|i| self.commands[i].0 < issued);
+        assert!(in_order, "numbers are given in evaluation order: ?{seq} is {issued} behind a larger one");
+        self.commands[i].0 = issued;
+        for key in &self.commands[i].1 {
+            for (revision, record) in self.keys.get_mut(key).into_iter().flatten() {
                 if *revision == pending {
                     *revision = issued;
                 }
@@ -89,10 +100,7 @@ impl Overlay {
                     record.create = issued;
                 }
             }
-            let ordered = versions.windows(2).all(|w| w[0].0 < w[1].0);
-            assert!(ordered, "numbers are given in evaluation order: {key} has {issued} behind a larger one");
         }
-        self.commands.entry(issued).or_default().extend(keys);
     }
 
     /// This command's effects are in the engine, or will never be: forget them.
@@ -108,20 +116,22 @@ impl Overlay {
     /// As `remove_up_to`; says what leaves, command by command, for instance to `CountIndex::note_record`.
     pub fn drain_up_to(&mut self, revision: Revision, note: &mut dyn FnMut(Revision, &Key, &Record)) {
         assert!(!revision.is_pending(), "what has no number is not in the engine: {revision}");
-        while let Some(oldest) = self.commands.first_key_value().map(|(r, _)| *r).filter(|r| *r <= revision) {
+        while let Some(oldest) = self.commands.front().map(|(r, _)| *r).filter(|r| *r <= revision) {
             self.remove_noting(oldest, note);
         }
     }
 
     fn remove_noting(&mut self, revision: Revision, note: &mut dyn FnMut(Revision, &Key, &Record)) {
-        for key in self.commands.remove(&revision).unwrap_or_default() {
-            let versions = self.keys.get_mut(&key).expect("a command's key has a version");
+        let Some((_, keys)) = self.command(revision).ok().and_then(|i| self.commands.remove(i)) else { return };
+        for key in keys {
+            let Entry::Occupied(mut entry) = self.keys.entry(key) else { continue };
+            let versions = entry.get_mut();
             let at = versions.iter().position(|(r, _)| *r == revision).expect("a command's key has its version");
             let (_, record) = versions.remove(at);
-            self.bytes -= size(&key, &record);
-            note(revision, &key, &record);
-            if versions.is_empty() {
-                self.keys.remove(&key);
+            self.bytes -= size(entry.key(), &record);
+            note(revision, entry.key(), &record);
+            if entry.get().is_empty() {
+                entry.remove();
             }
         }
     }
@@ -160,7 +170,8 @@ impl Overlay {
             return max;
         }
         // A wide span: the newest commands are likely to be in it.
-        let mut newest = self.commands.range(..=at_most).rev();
+        let n = self.commands.partition_point(|(r, _)| *r <= at_most);
+        let mut newest = self.commands.range(..n).rev();
         newest.find(|(_, keys)| keys.iter().any(|k| span.contains(k))).map(|(r, _)| *r)
     }
 
@@ -227,14 +238,14 @@ impl Overlay {
             assert!(versions.windows(2).all(|w| w[0].0 < w[1].0), "versions of {key} out of order");
             for (revision, _) in versions {
                 pairs += 1;
-                assert!(self.commands[revision].contains(key), "{key}@{revision} belongs to no command");
+                let named = self.command(*revision).is_ok_and(|i| self.commands[i].1.contains(key));
+                assert!(named, "{key}@{revision} belongs to no command");
             }
         }
-        assert_eq!(
-            pairs,
-            self.commands.values().map(Vec::len).sum::<usize>(),
-            "a command names a key without a version"
-        );
+        let named: usize = self.commands.iter().map(|(_, keys)| keys.len()).sum();
+        assert_eq!(pairs, named, "a command names a key without a version");
+        let in_order = self.commands.iter().zip(self.commands.iter().skip(1)).all(|(a, b)| a.0 < b.0);
+        assert!(in_order, "commands out of order");
         let bytes: usize = self.keys.iter().flat_map(|(k, vs)| vs.iter().map(|(_, r)| size(k, r))).sum();
         assert_eq!(bytes, self.bytes, "bytes of the overlay");
     }

@@ -26,7 +26,7 @@ impl Range {
         Range {
             engine: Mem::new(),
             overlay: Overlay::new(),
-            counts: CountIndex::new(Revision::FIRST),
+            counts: CountIndex::new(Revision::FIRST, 1),
             live: BTreeSet::new(),
             waiting: Vec::new(),
             revision: 1,
@@ -166,7 +166,7 @@ fn growing_blocks_are_cut_and_shrinking_ones_join() {
 }
 
 #[test]
-fn a_reset_index_learns_nothing_from_older_plans() {
+fn an_index_learns_nothing_from_plans_of_an_earlier_one() {
     let mut r = Range::new();
     (0..300).for_each(|i| r.change(i));
     r.settle(usize::MAX);
@@ -174,7 +174,13 @@ fn a_reset_index_learns_nothing_from_older_plans() {
     let (captured, plan) = r.plan(&Span::users(), at);
     let (_, learned) = plan.carry_out(&Source::new(&r.engine, &captured), at).unwrap();
     assert!(!learned.is_empty());
-    r.counts.reset(at);
-    r.counts.learn(learned, &r.overlay);
-    assert_eq!(r.counts.blocks(), 0);
+    let mut later = CountIndex::new(at, 2);
+    later.learn(learned.clone(), &r.overlay);
+    assert_eq!(later.blocks(), 0);
+    let mut behind = CountIndex::new(at.next(), 1);
+    behind.learn(learned.clone(), &r.overlay);
+    assert_eq!(behind.blocks(), 0, "the state may hold what the walk did not see");
+    let mut same = CountIndex::new(at, 1);
+    same.learn(learned, &r.overlay);
+    assert_eq!(same.blocks(), 3);
 }

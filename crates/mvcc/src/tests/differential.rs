@@ -56,7 +56,7 @@ impl World {
             engine: Mem::new(),
             pristine: Mem::new(),
             overlay: Overlay::new(),
-            counts: CountIndex::new(Revision::FIRST),
+            counts: CountIndex::new(Revision::FIRST, 1),
             seq: 0,
             open: VecDeque::new(),
             numbered: VecDeque::new(),
