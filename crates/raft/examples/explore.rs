@@ -1,0 +1,586 @@
+//! Explores small worlds of the real group exhaustively: every order of messages, writes, crashes, campaigns and
+//! proposals that a budget allows, each state once, every invariant checked in each.
+//!
+//! ```text
+//! cargo run -p flotilla-raft --release --example explore                      all worlds
+//! cargo run -p flotilla-raft --release --example explore -- --world votes     one of them
+//! cargo run -p flotilla-raft --release --features museum --example explore -- --museum
+//! ```
+//!
+//! A message that is lost is one that is never delivered, so losing needs no action of its own: every prefix of every
+//! order is explored, and what a state leaves undelivered is lost in it. Duplicates and crashes have a budget.
+//! Time does not pass: D is 0, so nobody waits for a leader that was heard lately, which allows strictly more.
+
+#[path = "../tests/world/mod.rs"]
+mod world;
+
+use base::Tick;
+use raft::{Change, ConfChange, Group};
+use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+use world::ghost::{Fnv, Ghost};
+use world::{World, member};
+
+/// How often each thing may still happen.
+#[derive(Clone, Copy, Default, Hash)]
+struct Budget {
+    campaigns: u8,
+    proposals: u8,
+    crashes: u8,
+    duplicates: u8,
+    greetings: u8,
+    reads: u8,
+    transfers: u8,
+    lapses: u8,
+    promises: u8,
+    changes: u8,
+    steps_down: u8,
+    truncations: u8,
+    max_term: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Deliver(usize),
+    Duplicate(usize),
+    Complete(usize),
+    Crash(usize, usize),
+    Campaign(usize),
+    Propose(usize),
+    Greet(usize, usize),
+    Read(usize),
+    Transfer(usize, usize),
+    Lapse(usize, usize),
+    Withdraw(usize, usize),
+    Promise(usize, usize),
+    Ungate(usize),
+    Change(usize, usize),
+    StepDown(usize),
+    Truncate(usize),
+}
+
+/// How a state was reached.
+struct Path {
+    action: Action,
+    before: Option<Rc<Path>>,
+}
+
+#[derive(Clone)]
+struct State {
+    world: World,
+    left: Budget,
+    path: Option<Rc<Path>>,
+}
+
+/// A small world and what it is there to find.
+struct Small {
+    name: &'static str,
+    about: &'static str,
+    begin: fn() -> State,
+    bugs: &'static [&'static str],
+}
+
+const SMALL: &[Small] = &[
+    Small {
+        name: "votes",
+        about: "3 nodes, 2 terms, elections from nothing, crashes, a duplicate",
+        begin: || start(3, false, Budget { campaigns: 2, crashes: 1, duplicates: 1, max_term: 3, ..Budget::default() }),
+        bugs: &["vote-before-write", "vote-forgotten-on-restart"],
+    },
+    Small {
+        name: "entries",
+        about: "3 nodes, a leader, 2 entries, a second term, a crash",
+        begin: || {
+            let mut s =
+                start(3, true, Budget { campaigns: 1, proposals: 2, crashes: 1, max_term: 3, ..Budget::default() });
+            s.world.base.max_inflight = 2;
+            s
+        },
+        bugs: &["ack-before-fsync", "own-copy-counts-before-written", "vote-for-shorter-log"],
+    },
+    Small {
+        name: "divergence",
+        about: "3 nodes, divergent tails of two leaders, 3 entries, greetings",
+        begin: || {
+            let mut s = diverged();
+            s.left =
+                Budget { proposals: 1, greetings: 2, campaigns: 1, max_term: 4, duplicates: 1, ..Budget::default() };
+            s
+        },
+        bugs: &[
+            "append-without-prev-check",
+            "commit-beyond-match",
+            "commit-vector-over-divergent-tail",
+            "written-aba",
+            "commit-older-term-by-counting",
+        ],
+    },
+    Small {
+        name: "figure-8",
+        about: "3 nodes, an entry of an old term on a majority, later leaders",
+        begin: || {
+            let mut s = figure_8();
+            s.left = Budget { campaigns: 2, crashes: 1, max_term: 5, ..Budget::default() };
+            s
+        },
+        bugs: &["commit-older-term-by-counting"],
+    },
+    Small {
+        name: "reads",
+        about: "3 nodes, a leader, read rounds, a second leader that commits",
+        begin: || {
+            let left = Budget { campaigns: 1, reads: 2, duplicates: 1, max_term: 3, ..Budget::default() };
+            start(3, true, left)
+        },
+        bugs: &["reused-read-context", "read-confirmed-for-old-term"],
+    },
+    Small {
+        name: "leases",
+        about: "3 stores that support each other, promises that lapse, a transfer, a campaign, a crash",
+        begin: || {
+            let mut s = supported();
+            s.left = Budget { campaigns: 1, transfers: 1, lapses: 2, crashes: 1, max_term: 3, ..Budget::default() };
+            s
+        },
+        bugs: &["vote-while-fortified", "delayed-timeout-now", "votes-right-after-restart"],
+    },
+    Small {
+        name: "epochs",
+        about: "3 stores, promises that lapse and are made anew, acknowledgements of old ones under way",
+        begin: || {
+            let mut s = supported();
+            s.left = Budget { campaigns: 1, lapses: 2, promises: 1, steps_down: 1, max_term: 3, ..Budget::default() };
+            s
+        },
+        bugs: &["lease-counts-stale-epoch", "fortified-unsupported"],
+    },
+    Small {
+        name: "release",
+        about: "3 stores, a leader that stepped down, a new one, a late Defortify, a third that campaigns",
+        begin: || {
+            let mut s = released();
+            s.left = Budget { campaigns: 1, lapses: 1, max_term: 4, ..Budget::default() };
+            s
+        },
+        bugs: &["defortify-any-term"],
+    },
+    Small {
+        name: "members",
+        about: "from 1, 2, 3 to 1, 4, 5 and on: joint consensus, forgotten commit indexes, campaigns",
+        begin: || {
+            let mut s = joint();
+            s.left = Budget { campaigns: 1, changes: 1, crashes: 1, max_term: 3, ..Budget::default() };
+            s
+        },
+        bugs: &["joint-counts-one-half"],
+    },
+    Small {
+        name: "old-conf",
+        about: "a change was made and left; replicas that have applied neither campaign",
+        begin: || {
+            let mut s = left_joint();
+            s.left = Budget { campaigns: 1, proposals: 1, crashes: 2, max_term: 3, ..Budget::default() };
+            s
+        },
+        bugs: &["campaign-with-old-conf"],
+    },
+    Small {
+        name: "snapshots",
+        about: "3 nodes, a truncated log, a late snapshot, another leader",
+        begin: || {
+            let mut s = start(3, true, Budget::default());
+            s.world.propose(0, "a");
+            let to = member(2);
+            s.world.net.retain(|e| e.to == to);
+            s.world.settle();
+            s.world.truncate(0, base::Index(3));
+            s.world.tells_commits = false;
+            s.left = Budget { greetings: 2, proposals: 1, campaigns: 1, max_term: 3, ..Budget::default() };
+            s
+        },
+        bugs: &[],
+    },
+];
+
+fn start(nodes: u64, led: bool, left: Budget) -> State {
+    let mut world = World::new(nodes, nodes, 0, 1);
+    world.base.election_timeout = Tick(0);
+    (0..world.nodes.len()).for_each(|n| world.start(n));
+    if led {
+        world.campaign(0);
+        world.settle();
+    }
+    State { world, left, path: None }
+}
+
+/// Node 1 led and has an entry of its own that nobody else has; node 2 leads now and has sent nothing yet.
+fn diverged() -> State {
+    let mut s = start(3, true, Budget::default());
+    s.world.propose(0, "x");
+    s.world.net.clear();
+    s.world.campaign(1);
+    for _ in 0..12 {
+        // everything but what node 1 would hear from node 2
+        s.world.net.retain(|e| !(e.to == member(1) && e.from == member(2)));
+        if s.world.net.is_empty() {
+            (1..3).for_each(|n| s.world.complete(n));
+        } else {
+            s.world.deliver(0);
+        }
+        if s.world.group(1).is_leader() {
+            break;
+        }
+    }
+    assert!(s.world.group(1).is_leader(), "node 2 leads");
+    s
+}
+
+/// Term 2's entry is on node 1 alone; node 3 has one of term 3; node 1 is about to lead again.
+fn figure_8() -> State {
+    let mut s = start(3, true, Budget::default());
+    s.world.propose(0, "old");
+    s.world.net.clear();
+    s.world.settle();
+    s
+}
+
+fn supported() -> State {
+    let mut s = start(3, false, Budget::default());
+    let mut n = 0;
+    for (t, p) in pairs(3) {
+        n += 1;
+        s.world.promise(t, p, n);
+    }
+    s.world.campaign(0);
+    s.world.settle();
+    s
+}
+
+/// Node 1 led, stepped down and said so; node 2 leads and is fortified by node 3; the Defortify is still under way.
+fn released() -> State {
+    let mut s = supported();
+    s.world.call(0, |g, ctx, out| g.step_down(ctx, out));
+    let late = s.world.net.clone();
+    s.world.settle();
+    s.world.campaign(1);
+    s.world.settle();
+    s.world.net.extend(late);
+    s
+}
+
+/// Voters 1, 2, 3; a change to 1, 4, 5 is proposed; nobody has heard of it.
+fn joint() -> State {
+    let mut world = World::new(5, 3, 2, 1);
+    world.base.election_timeout = Tick(0);
+    world.lazy_apply = true;
+    (0..5).for_each(|n| world.start(n));
+    world.campaign(0);
+    world.settle();
+    let changes = vec![
+        Change::Voter(member(4)),
+        Change::Voter(member(5)),
+        Change::Remove(member(2).replica),
+        Change::Remove(member(3).replica),
+    ];
+    let change = ConfChange::enter(changes);
+    let proposed = world.call(0, |g, ctx, out| g.propose_conf(ctx, &change, out).is_ok());
+    assert_eq!(proposed, Some(true));
+    State { world, left: Budget::default(), path: None }
+}
+
+/// The change is made, and leaving it is written everywhere, applied on node 1 alone; what is applied is not durable.
+fn left_joint() -> State {
+    let mut s = joint();
+    s.world.settle();
+    let proposed = s.world.call(0, |g, ctx, out| g.propose_conf(ctx, &ConfChange::leave(), out).is_ok());
+    assert_eq!(proposed, Some(true));
+    s.world.tells_commits = false;
+    s.world.settle();
+    for n in 1..5 {
+        s.world.crash(n, 0);
+        s.world.restart(n);
+    }
+    s
+}
+
+fn pairs(n: usize) -> Vec<(usize, usize)> {
+    (0..n).flat_map(|t| (0..n).map(move |s| (t, s))).filter(|(t, s)| t != s).collect()
+}
+
+impl State {
+    fn key(&self) -> u128 {
+        let mut h = Fnv::default();
+        (&self.world, self.left).hash(&mut h);
+        h.wide()
+    }
+
+    fn actions(&self) -> Vec<Action> {
+        let (world, left) = (&self.world, &self.left);
+        let mut all = Vec::new();
+        for (at, e) in world.net.iter().enumerate() {
+            if !world.net[..at].contains(e) {
+                all.push(Action::Deliver(at));
+                if left.duplicates > 0 {
+                    all.push(Action::Duplicate(at));
+                }
+            }
+        }
+        for n in 0..world.nodes.len() {
+            self.actions_of(n, &mut all);
+        }
+        if left.lapses > 0 || left.promises > 0 || world.nodes[0].supports.knows(member(2).store) {
+            for (t, s) in pairs(world.nodes.len()) {
+                self.actions_of_pair(t, s, &mut all);
+            }
+        }
+        all
+    }
+
+    fn actions_of(&self, n: usize, all: &mut Vec<Action>) {
+        let (world, left) = (&self.world, &self.left);
+        let (node, group) = (&world.nodes[n], world.group(n));
+        if !node.writes.is_empty() {
+            all.push(Action::Complete(n));
+        }
+        if left.crashes > 0 {
+            all.push(Action::Crash(n, 0));
+            if !node.writes.is_empty() {
+                all.push(Action::Crash(n, node.writes.len()));
+            }
+        }
+        if left.campaigns > 0 && !group.is_leader() && group.term().0 < left.max_term {
+            all.push(Action::Campaign(n));
+        }
+        if group.is_leader() {
+            let wanted = [
+                (left.proposals, Action::Propose(n)),
+                (left.reads, Action::Read(n)),
+                (left.changes, Action::Change(n, 0)),
+                (left.steps_down, Action::StepDown(n)),
+                (left.truncations, Action::Truncate(n)),
+            ];
+            all.extend(wanted.into_iter().filter(|(left, _)| *left > 0).map(|(_, action)| action));
+            for other in (0..world.nodes.len()).filter(|o| *o != n) {
+                if left.greetings > 0 {
+                    all.push(Action::Greet(n, other));
+                }
+                if left.transfers > 0 {
+                    all.push(Action::Transfer(n, other));
+                }
+            }
+        }
+        if node.supports.voting_allowed_from > world.now && !world.somebody_relies_on(n) {
+            all.push(Action::Ungate(n));
+        }
+    }
+
+    fn actions_of_pair(&self, t: usize, s: usize, all: &mut Vec<Action>) {
+        let (world, left) = (&self.world, &self.left);
+        let (ts, ss) = (world.nodes[t].member.store, world.nodes[s].member.store);
+        if left.lapses > 0 && world.nodes[s].supports.received(ts).is_some() {
+            all.push(Action::Lapse(t, s));
+        }
+        if world.may_withdraw(t, s) {
+            all.push(Action::Withdraw(t, s));
+        }
+        if left.promises > 0 && world.nodes[t].supports.given(ss).is_none() {
+            all.push(Action::Promise(t, s));
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let (world, left) = (&mut self.world, &mut self.left);
+        match action {
+            Action::Deliver(at) => world.deliver(at),
+            Action::Duplicate(at) => {
+                left.duplicates -= 1;
+                let copy = world.net[at].clone();
+                world.deliver_copy(copy);
+            }
+            Action::Complete(n) => world.complete(n),
+            Action::Crash(n, kept) => {
+                left.crashes -= 1;
+                world.crash(n, kept);
+                world.restart(n);
+            }
+            Action::Campaign(n) => {
+                left.campaigns -= 1;
+                world.campaign(n);
+            }
+            Action::Propose(n) => {
+                left.proposals -= 1;
+                let data = format!("e{}", left.proposals);
+                world.propose(n, &data);
+            }
+            Action::Greet(n, m) => {
+                left.greetings -= 1;
+                let store = world.nodes[m].member.store;
+                world.call(n, |g, ctx, out| g.liveness_changed(ctx, store, out));
+            }
+            Action::Read(n) => {
+                left.reads -= 1;
+                world.read(n);
+            }
+            Action::Transfer(n, m) => {
+                left.transfers -= 1;
+                let to = world.nodes[m].member.replica;
+                world.call(n, |g, ctx, out| g.transfer(ctx, to, out).is_ok());
+            }
+            Action::Lapse(t, s) => {
+                left.lapses -= 1;
+                world.lapse(t, s);
+            }
+            Action::Withdraw(t, s) => world.withdraw(t, s),
+            Action::Promise(t, s) => {
+                left.promises -= 1;
+                world.promise(t, s, 100 + u64::from(left.promises));
+            }
+            Action::Ungate(n) => world.ungate(n),
+            Action::Change(n, _) => {
+                left.changes -= 1;
+                world.call(n, |g, ctx, out| g.propose_conf(ctx, &ConfChange::leave(), out).is_ok());
+            }
+            Action::StepDown(n) => {
+                left.steps_down -= 1;
+                world.call(n, |g: &mut Group, ctx, out| g.step_down(ctx, out));
+            }
+            Action::Truncate(n) => {
+                left.truncations -= 1;
+                let to = world.group(n).applied_index();
+                world.truncate(n, to);
+            }
+        }
+        Ghost::check_logs(&self.world.nodes);
+        self.world.check_lease();
+    }
+}
+
+/// What came of one world.
+struct Report {
+    states: usize,
+    steps: usize,
+    exhausted: bool,
+    violation: Option<(String, Vec<Action>)>,
+}
+
+fn explore(small: &Small, limit: usize) -> Report {
+    let mut seen: BTreeSet<u128> = BTreeSet::new();
+    let mut stack = vec![(small.begin)()];
+    let mut steps = 0;
+    seen.insert(stack[0].key());
+    while let Some(state) = stack.pop() {
+        if seen.len() >= limit {
+            return Report { states: seen.len(), steps, exhausted: false, violation: None };
+        }
+        for action in state.actions() {
+            steps += 1;
+            let mut next = state.clone();
+            next.path = Some(Rc::new(Path { action, before: state.path.clone() }));
+            if let Err(broken) = catch_unwind(AssertUnwindSafe(|| next.act(action))) {
+                let text = broken.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| broken.downcast_ref::<&str>().map(|s| (*s).to_string()));
+                let violation = Some((text.unwrap_or_default(), path_of(&next)));
+                return Report { states: seen.len(), steps, exhausted: false, violation };
+            }
+            if seen.insert(next.key()) {
+                stack.push(next);
+            }
+        }
+    }
+    Report { states: seen.len(), steps, exhausted: true, violation: None }
+}
+
+fn path_of(state: &State) -> Vec<Action> {
+    let mut path = Vec::new();
+    let mut at = state.path.clone();
+    while let Some(p) = at {
+        path.push(p.action);
+        at = p.before.clone();
+    }
+    path.reverse();
+    path
+}
+
+/// Plays a path again and prints what happened.
+fn replay(small: &Small, path: &[Action]) {
+    let mut state = (small.begin)();
+    state.world.trace = Some(Vec::new());
+    for action in path {
+        println!("  {action:?}");
+        let _ = catch_unwind(AssertUnwindSafe(|| state.act(*action)));
+        for line in state.world.trace.iter_mut().flat_map(|t| t.drain(..)) {
+            println!("      {line}");
+        }
+    }
+}
+
+fn run_all(only: Option<&str>, limit: usize) -> bool {
+    let (mut total, mut clean) = (0, true);
+    for small in SMALL.iter().filter(|s| only.is_none_or(|name| name == s.name)) {
+        let begun = Instant::now();
+        let report = explore(small, limit);
+        total += report.states;
+        let how = if report.exhausted { "all" } else { "cut" };
+        let seconds = begun.elapsed().as_secs_f64();
+        println!(
+            "{:<11} {:>9} states ({how}) {:>10} steps {seconds:>7.1} s  {}",
+            small.name, report.states, report.steps, small.about
+        );
+        if let Some((text, path)) = report.violation {
+            clean = false;
+            println!("VIOLATION in {}: {text}", small.name);
+            replay(small, &path);
+        }
+    }
+    println!("{total} states, {}", if clean { "no violation" } else { "VIOLATED" });
+    clean
+}
+
+#[cfg(feature = "museum")]
+fn run_museum(limit: usize) -> bool {
+    let mut missed = Vec::new();
+    for small in SMALL {
+        for bug in small.bugs {
+            base::museum::plant(bug);
+            let report = explore(small, limit);
+            base::museum::plant("");
+            match report.violation {
+                Some((text, path)) => {
+                    let text = text.lines().next().unwrap_or_default().to_string();
+                    println!(
+                        "{bug:<34} found in {:<11} after {:>8} states, {:>3} actions: {text}",
+                        small.name,
+                        report.states,
+                        path.len()
+                    );
+                }
+                None => {
+                    println!(
+                        "{bug:<34} NOT FOUND in {:<11} {:>8} states, all: {}",
+                        small.name, report.states, report.exhausted
+                    );
+                    missed.push(*bug);
+                }
+            }
+        }
+    }
+    missed.is_empty()
+}
+
+#[cfg(not(feature = "museum"))]
+fn run_museum(_limit: usize) -> bool {
+    println!("build with --features museum");
+    false
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).map(String::as_str);
+    let limit = value("--limit").map_or(2_000_000, |n| n.parse().expect("--limit takes a number"));
+    std::panic::set_hook(Box::new(|_| {}));
+    let fine = if args.iter().any(|a| a == "--museum") { run_museum(limit) } else { run_all(value("--world"), limit) };
+    std::process::exit(i32::from(!fine));
+}
