@@ -3,6 +3,8 @@
 //! A closed loop: each client waits for its answer before it asks again. [`line`] is one connection, [`load`] what is
 //! asked, [`tally`] what is counted, [`run`] the threads. `benches/compare` drives the same code.
 
+#[cfg(test)]
+mod fake;
 pub mod line;
 pub mod load;
 pub mod run;

@@ -323,3 +323,60 @@ async fn fill(shared: Rc<Shared>, thread: usize, threads: usize) -> Result<(), F
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Rule, plan, serve};
+    use super::super::load::Verb;
+    use super::*;
+
+    #[test]
+    fn every_operation_is_counted_once() {
+        let address = serve(Rule::Well);
+        for verb in [Verb::Put, Verb::Get, Verb::Scan, Verb::Mixed, Verb::Txn] {
+            let outcome = run(&plan(address, verb, 1001), |_, _| {}).unwrap();
+            assert_eq!((outcome.tally.done(), outcome.tally.errors), (1001, 0), "{verb:?}");
+            assert_eq!(outcome.done_with_warmup, 1001);
+            let reads = matches!(verb, Verb::Get | Verb::Scan);
+            assert_eq!(outcome.tally.empty == 1001, reads, "an empty answer to a read is told apart");
+        }
+    }
+
+    #[test]
+    fn refusals_are_errors_with_the_servers_words() {
+        let outcome = run(&plan(serve(Rule::Refuse), Verb::Put, 50), |_, _| {}).unwrap();
+        assert_eq!((outcome.tally.done(), outcome.tally.errors), (0, 50));
+        assert_eq!(outcome.tally.first_error.as_deref(), Some("grpc code 8: too many requests: 100%"));
+    }
+
+    #[test]
+    fn a_cut_connection_is_opened_again() {
+        let outcome = run(&plan(serve(Rule::Cut), Verb::Put, 60), |_, _| {}).unwrap();
+        assert_eq!(outcome.tally.done() + outcome.tally.errors, 60);
+        assert!(outcome.tally.errors > 0 && outcome.tally.done() > 10, "{:?}", outcome.tally.done());
+    }
+
+    #[test]
+    fn prefilling_writes_every_key_with_and_without_transactions() {
+        for rule in [Rule::Well, Rule::NoTxn] {
+            let plan = Plan { prefill: true, ..plan(serve(rule), Verb::Put, 1) };
+            assert_eq!(run(&plan, |_, _| {}).unwrap().tally.done(), 1, "{rule:?}");
+        }
+        let plan = Plan { prefill: true, ..plan(serve(Rule::Refuse), Verb::Get, 1) };
+        assert!(run(&plan, |_, _| {}).is_err(), "a load over keys that could not be written means nothing");
+    }
+
+    #[test]
+    fn a_timed_run_ends_and_leaves_its_warmup_out() {
+        let timed = Plan {
+            stop: Stop::After(Duration::from_millis(1300)),
+            warmup: Duration::from_millis(500),
+            ..plan(serve(Rule::Well), Verb::Put, 0)
+        };
+        let mut seconds = Vec::new();
+        let outcome = run(&timed, |number, tally| seconds.push((number, tally.done()))).unwrap();
+        assert_eq!(seconds[0].0, 1);
+        assert!(outcome.done_with_warmup > outcome.tally.done() && outcome.tally.done() > 0);
+        assert!(outcome.elapsed < Duration::from_millis(1500), "{:?}", outcome.elapsed);
+    }
+}
