@@ -5,8 +5,8 @@ use crate::status::Status;
 use base::{CallId, Error, Leased, Result, Revision, Stage, StoreId, Tick};
 use bytes::Bytes;
 use engine::{Batch, Engine};
-use mvcc::Request;
-use range::{Origin, Outcome, Proof, ReadTask, Ready};
+use mvcc::{Learned, Request};
+use range::{Lesson, Origin, Outcome, Proof, ReadTask, Ready};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub enum Input<V> {
     Unproved(Proof, Ready<V>),
     /// A read for somebody else than a local client is done.
     Read(Origin, Result<Outcome>),
+    /// What a reader saw on its way, for counting.
+    Learned(Lesson, Learned),
     /// A piece of a snapshot that this node sends was read: the records, and whether they are the last.
     SnapshotRead(u64, Result<(Bytes, Option<Bytes>)>),
     /// A piece of a snapshot that this node receives is staged.

@@ -33,6 +33,11 @@ impl<E: Engine> Node<E> {
                 }
             }
             Input::Read(origin, result) => self.answer(origin, result, work),
+            Input::Learned(lesson, learned) => {
+                if let Some(replica) = self.replicas.get_mut(&lesson.range) {
+                    replica.learn(lesson, learned);
+                }
+            }
             Input::SnapshotRead(number, result) => self.snapshots.read(number, result, now, &mut self.outbox),
             Input::Staged(number, result) => self.staged(number, result, now, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,

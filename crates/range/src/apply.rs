@@ -120,7 +120,12 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             }
         }
         if let Some(lead) = &mut self.lead {
-            lead.overlay.remove_up_to(up_to);
+            let counts = &mut lead.counts;
+            lead.overlay.drain_up_to(up_to, &mut |revision, key, record| {
+                if let Some(counts) = counts.as_mut() {
+                    counts.note_record(revision, key, record);
+                }
+            });
             while lead.entries.front().is_some_and(|(i, _)| *i <= index) {
                 lead.entries.pop_front();
             }

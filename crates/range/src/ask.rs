@@ -1,7 +1,7 @@
 //! What a range can be asked, who asked, and what it answers.
 
 use base::{CallId, Error, RangeId, Result, Revision, Span, StoreId, Term, Tick};
-use mvcc::{Captured, RangeReply, RangeReq, Reply, Request, TxnReq};
+use mvcc::{Captured, CountPlan, Learned, RangeReply, RangeReq, Reply, Request, TxnReq};
 use std::fmt;
 use std::sync::Arc;
 
@@ -78,6 +78,13 @@ pub struct Proof {
     pub until: Tick,
 }
 
+/// Whose count index learns from a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lesson {
+    pub range: RangeId,
+    pub term: Term,
+}
+
 /// Reads from frozen state; carried out by the reader pool.
 pub struct ReadTask<V> {
     pub origin: Origin,
@@ -86,6 +93,8 @@ pub struct ReadTask<V> {
     pub compacted: Revision,
     pub view: Arc<V>,
     pub captured: Captured,
+    /// How to count without walking over everything, made when the overlay was captured.
+    pub plan: Option<(Lesson, CountPlan)>,
     /// Keeps the versions it needs from being compacted while it lives.
     pub pin: Arc<Revision>,
     /// For asking again, elsewhere or later.
@@ -95,21 +104,30 @@ pub struct ReadTask<V> {
 impl<V: engine::Read> ReadTask<V> {
     /// Reads. Runs on a reader thread: no step, no lock.
     pub fn run(&self) -> Result<Outcome> {
+        self.run_learning().0
+    }
+
+    /// Reads, and says what the count index can learn from it.
+    pub fn run_learning(&self) -> (Result<Outcome>, Option<(Lesson, Learned)>) {
+        let mut lesson = None;
+        let answer = self.answer(&mut lesson);
+        (answer.map(|answer| Outcome { revision: self.x, answer }), lesson)
+    }
+
+    fn answer(&self, lesson: &mut Option<(Lesson, Learned)>) -> Result<Answer> {
         let source = mvcc::Source::new(&*self.view, &self.captured);
-        let answer = match &self.spec {
-            Spec::Scan(r) => Answer::Kv(Reply::Range(self.scan(&source, r)?)),
-            Spec::Txn(t) => Answer::Kv(Reply::Txn(mvcc::read_txn(
-                &source,
-                t,
-                mvcc::Bounds { current: self.x, compacted: self.compacted },
-            )?)),
-            Spec::Hash { span, at } => Answer::Hash {
-                hash: mvcc::hash_span(&*self.view, span, *at, self.compacted)?,
-                compacted: self.compacted,
-            },
+        Ok(match &self.spec {
+            Spec::Scan(r) => Answer::Kv(Reply::Range(self.scan(&source, r, lesson)?)),
+            Spec::Txn(t) => {
+                let bounds = mvcc::Bounds { current: self.x, compacted: self.compacted };
+                Answer::Kv(Reply::Txn(mvcc::read_txn(&source, t, bounds)?))
+            }
+            Spec::Hash { span, at } => {
+                let hash = mvcc::hash_span(&*self.view, span, *at, self.compacted)?;
+                Answer::Hash { hash, compacted: self.compacted }
+            }
             Spec::Settle { .. } => return Err(Error::corrupt("a settle reads nothing")),
-        };
-        Ok(Outcome { revision: self.x, answer })
+        })
     }
 
     /// The question, to be asked again.
@@ -118,9 +136,19 @@ impl<V: engine::Read> ReadTask<V> {
         ReadAsk { origin, spec, x, compacted, fetches: 0, deadline }
     }
 
-    fn scan(&self, source: &mvcc::Source<'_, V>, r: &RangeReq) -> Result<RangeReply> {
+    fn scan(
+        &self,
+        source: &mvcc::Source<'_, V>,
+        r: &RangeReq,
+        lesson: &mut Option<(Lesson, Learned)>,
+    ) -> Result<RangeReply> {
         let at = if r.revision == Revision::ZERO { self.x } else { r.revision };
-        mvcc::read(source, r, at)
+        let Some((whose, plan)) = &self.plan else { return mvcc::read(source, r, at) };
+        let (reply, learned) = mvcc::read_counted(source, r, at, plan)?;
+        if !learned.is_empty() {
+            *lesson = Some((*whose, learned));
+        }
+        Ok(reply)
     }
 }
 

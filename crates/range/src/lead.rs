@@ -4,7 +4,7 @@
 use crate::ask::{Command, Origin, ReadAsk};
 use crate::sink::Ready;
 use base::{Index, Result, Revision, Span, Term};
-use mvcc::{Bounds, Effects, OpenReply, Overlay, Reply};
+use mvcc::{Bounds, CountIndex, Effects, OpenReply, Overlay, Reply};
 use placement::Sequencer;
 use raft::ReadRound;
 use std::collections::VecDeque;
@@ -110,6 +110,8 @@ pub(crate) struct Leading<V> {
     /// How many at the end of `pending` are in no entry yet.
     pub unappended: usize,
     pub overlay: Overlay,
+    /// Live keys by blocks, as far as readers have walked; begins when serving does.
+    pub counts: Option<CountIndex>,
     /// The next evaluation's sequence number.
     pub next_seq: u64,
     /// Entries not yet in the engine: (index, largest revision), for finding out what a read waits for.
@@ -144,6 +146,7 @@ impl<V> Leading<V> {
             numbers: Numbers::default(),
             unappended: 0,
             overlay: Overlay::default(),
+            counts: None,
             next_seq: 1,
             entries: VecDeque::new(),
             reads: Vec::new(),

@@ -14,8 +14,15 @@ use std::collections::VecDeque;
 impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Called when state has become readable: the moment a new leader of the meta range starts its sequencer.
     pub(crate) fn start_serving<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
-        let (Some(meta), true) = (self.meta, self.is_serving()) else { return Ok(()) };
+        if !self.is_serving() {
+            return Ok(());
+        }
+        let newest = self.applied.max_revision;
         let Some(lead) = &mut self.lead else { return Ok(()) };
+        // The overlay is empty until now: from here on the index hears of every change.
+        let term = lead.term.0;
+        lead.counts.get_or_insert_with(|| mvcc::CountIndex::new(newest, term));
+        let Some(meta) = self.meta else { return Ok(()) };
         if lead.meta.is_none() {
             marker!("sequencer.starts");
             lead.meta = Some(MetaLead {

@@ -1,7 +1,7 @@
 //! Reads at a known X: admitted when everything at or below X is settled, read from a frozen view, proved by a lease
 //! or a quorum round.
 
-use crate::ask::{Answer, Outcome, Proof, ReadAsk, ReadTask, Spec};
+use crate::ask::{Answer, Lesson, Outcome, Proof, ReadAsk, ReadTask, Spec};
 use crate::replica::{Replica, reroute};
 use crate::sink::{Asked, Ready, Sink, Turn};
 use base::{Error, Kind, Refusal, Result, Revision, Tick, marker};
@@ -32,6 +32,13 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             captured.add(lead.overlay.capture(&span, ask.x));
         }
         let view = early.unwrap_or_else(|| shared_view(turn));
+        let plan = match (&ask.spec, &lead.counts) {
+            (Spec::Scan(r), Some(counts)) if !r.span.is_point() => {
+                let lesson = Lesson { range: self.descriptor.id, term: lead.term };
+                Some((lesson, counts.plan(&r.span, at)))
+            }
+            _ => None,
+        };
         let pin = pin(turn, at);
         let task = ReadTask {
             origin: ask.origin,
@@ -40,6 +47,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             compacted: ask.compacted,
             view,
             captured,
+            plan,
             pin,
             deadline: ask.deadline,
         };
@@ -89,12 +97,22 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         }
     }
 
+    /// A reader walked over keys of this leadership: the next one need not.
+    pub fn learn(&mut self, lesson: Lesson, learned: mvcc::Learned) {
+        if let Some(lead) = self.lead.as_mut().filter(|l| l.term == lesson.term)
+            && let Some(counts) = &mut lead.counts
+        {
+            counts.learn(learned, &lead.overlay);
+        }
+    }
+
     /// A read of this replica as it stands in the engine; the caller knows that it holds what is asked for.
     pub fn read_as_it_stands<E: Engine<View = V>>(&mut self, engine: &E, ask: ReadAsk) -> ReadTask<V> {
         let at = read_revision(&ask);
         let ReadAsk { origin, spec, x, compacted, deadline, .. } = ask;
         let captured = Captured::default();
-        ReadTask { origin, spec, x, compacted, view: Arc::new(engine.view()), captured, pin: Arc::new(at), deadline }
+        let (view, pin) = (Arc::new(engine.view()), Arc::new(at));
+        ReadTask { origin, spec, x, compacted, view, captured, plan: None, pin, deadline }
     }
 }
 

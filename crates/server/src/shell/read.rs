@@ -21,7 +21,10 @@ pub fn start(threads: usize, slots: Arc<Slots>, inbox: Inbox) -> std::io::Result
 fn run(queue: Receiver<Vec<ReadTask<View>>>, slots: &Slots, inbox: &Inbox) {
     while let Ok(tasks) = queue.recv() {
         for task in tasks {
-            let result = task.run();
+            let (result, lesson) = task.run_learning();
+            if let Some((lesson, learned)) = lesson {
+                drop(inbox.send(Input::Learned(lesson, learned)));
+            }
             match task.origin {
                 Origin::Local(id) => slots.end(id, result),
                 // The node is gone when its inbox is; nobody waits then.

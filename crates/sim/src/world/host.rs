@@ -343,7 +343,10 @@ impl World<'_> {
             return;
         }
         let Some(task) = self.hosts[i].reads.remove(&number) else { return };
-        let result = task.run();
+        let (result, lesson) = task.run_learning();
+        if let Some((lesson, learned)) = lesson {
+            self.input(i, Input::Learned(lesson, learned));
+        }
         match task.origin {
             Origin::Local(call) => self.reply(i, call, result),
             origin => self.input(i, Input::Read(origin, result)),
