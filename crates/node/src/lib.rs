@@ -43,10 +43,12 @@ pub mod frame;
 pub mod liveness;
 mod node;
 mod numbers;
-mod snapshots;
 mod say;
+mod snapshots;
 pub mod status;
 mod take;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use boot::{Founding, Identity};

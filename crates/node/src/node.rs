@@ -9,9 +9,7 @@ use crate::liveness::{Liveness, Turned};
 use crate::numbers::Fetches;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
-use base::{
-    Error, Incarnation, Index, Issued, RangeId, Result, Revision, Rng, StoreId, Tick, marker,
-};
+use base::{Error, Incarnation, Index, Issued, RangeId, Result, Revision, Rng, StoreId, Tick, marker};
 use engine::{Batch, Engine};
 use placement::Meta;
 use range::{Counters, Limits, Receipt, Replica, Sink, Turn, state};
@@ -66,13 +64,19 @@ pub(crate) struct Bounds {
     pub bound: Revision,
     /// Being persisted.
     pub writing: Option<Revision>,
+    /// In this step's batch; the task that carries it, and no other, says when it is durable.
+    pub fresh: Option<Revision>,
     pub pins: VecDeque<Arc<Revision>>,
 }
 
 impl Bounds {
     /// What a new read may not go below: also a bound that is only on its way to the disk.
     pub fn floor(&self) -> Revision {
-        if base::bug!("floor-forgets-the-bound-being-written") { self.bound } else { self.writing.unwrap_or(self.bound) }
+        if base::bug!("floor-forgets-the-bound-being-written") {
+            return self.bound;
+        }
+        // A snapshot may have brought a bound beyond the one that is being written.
+        self.writing.map_or(self.bound, |w| w.max(self.bound))
     }
 }
 
@@ -187,8 +191,11 @@ impl<E: Engine> Node<E> {
         let times = (config.heartbeat, config.election_timeout);
         let mut liveness = Liveness::new(identity.store, incarnation, times, voting_from);
         liveness.enable_leases(config.leases);
-        let stores: BTreeSet<StoreId> =
-            directory.ranges().flat_map(|d| d.replicas.iter().map(|p| p.store)).filter(|s| *s != identity.store).collect();
+        let stores: BTreeSet<StoreId> = directory
+            .ranges()
+            .flat_map(|d| d.replicas.iter().map(|p| p.store))
+            .filter(|s| *s != identity.store)
+            .collect();
         for s in stores {
             liveness.add(s);
         }
@@ -271,7 +278,7 @@ impl<E: Engine> Node<E> {
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
             replica.truncate(&mut t)?;
-            self.deadlines.set(range, replica.group().next_deadline());
+            self.deadlines.set(range, replica.next_deadline());
             if replica.has_unapplied() {
                 self.dirty.insert(range);
             }
@@ -355,7 +362,13 @@ impl<E: Engine> Node<E> {
     }
 
     /// A write task is durable.
-    pub(crate) fn written(&mut self, seq: u64, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) -> Result<()> {
+    pub(crate) fn written(
+        &mut self,
+        seq: u64,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Result<()> {
         while self.outstanding.front().is_some_and(|o| o.seq <= seq) {
             let Some(o) = self.outstanding.pop_front() else { break };
             for receipt in o.receipts {
@@ -366,9 +379,11 @@ impl<E: Engine> Node<E> {
             }
             if let Some(bound) = o.bound {
                 marker!("compact.bound in use");
-                self.bounds.writing = None;
+                if self.bounds.writing == Some(bound) || base::bug!("any-write-ends-the-writing-bound") {
+                    self.bounds.writing = None;
+                }
                 self.bounds.bound = self.bounds.bound.max(bound);
-                effects.bound = Some(self.bounds.bound);
+                effects.bound = Some(bound);
             }
         }
         Ok(())
@@ -387,12 +402,14 @@ impl<E: Engine> Node<E> {
         }
         self.bounds.pins.retain(|p| Arc::strong_count(p) > 1);
         let pinned = self.bounds.pins.iter().map(|p| **p).min().unwrap_or(Revision::MAX);
-        let to = if base::bug!("filter-ignores-pins") { self.bounds.compacted } else { self.bounds.compacted.min(pinned) };
+        let to =
+            if base::bug!("filter-ignores-pins") { self.bounds.compacted } else { self.bounds.compacted.min(pinned) };
         if to > self.bounds.bound && self.bounds.writing.is_none() {
             marker!("compact.bound persisted");
             boot::put_bound(&mut work.sink.batch, to);
             work.sink.sync = true;
             self.bounds.writing = Some(to);
+            self.bounds.fresh = Some(to);
         }
     }
 
@@ -509,7 +526,8 @@ impl<E: Engine> Node<E> {
     pub(crate) fn hand_out(&mut self, batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
         let seq = self.next_write;
         self.next_write += 1;
-        let bound = self.bounds.writing;
+        let fresh = self.bounds.fresh.take();
+        let bound = if base::bug!("any-write-ends-the-writing-bound") { self.bounds.writing } else { fresh };
         self.outstanding.push_back(Outstanding { seq, since: now, receipts, bound });
         WriteTask { seq, batch, sync, frames: Vec::new() }
     }

@@ -25,7 +25,6 @@ struct Sending<V> {
     range: RangeId,
     to: Place,
     view: Arc<V>,
-    applied: Applied,
     /// Where the next piece begins; `None` when all was read.
     from: Option<Bytes>,
     end: Bytes,
@@ -33,6 +32,8 @@ struct Sending<V> {
     wanted: u64,
     reading: bool,
     deadline: Tick,
+    /// Compaction ignores views: while pieces are read, the bound stays what the receiver was told.
+    _pin: Arc<Revision>,
 }
 
 /// Who receives what from whom, under which number of the sender.
@@ -100,7 +101,9 @@ impl<V: engine::Read> Snapshots<V> {
 
     /// The receiver has so many pieces and wants more.
     pub fn wanted<E: Engine<View = V>>(&mut self, name: Name, pieces: u64, now: Tick, effects: &mut Effects<E>) {
-        let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else { return };
+        let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else {
+            return;
+        };
         s.wanted = s.wanted.max(pieces + WINDOW);
         s.deadline = now + PATIENCE;
         go_on_reading(name.2, s, effects);
@@ -235,16 +238,26 @@ impl<E: Engine> Node<E> {
         let number = self.snapshots.next;
         self.snapshots.next += 1;
         let deadline = now + PATIENCE;
-        let sending =
-            Sending { range, to, view, applied, from: Some(from), end, read: 0, wanted: 0, reading: false, deadline };
-        let position = (sending.applied, self.bounds.floor());
+        let floor = self.bounds.floor();
+        let pin = Arc::new(floor);
+        if !base::bug!("snapshot-sent-without-a-pin") {
+            self.bounds.pins.push_back(pin.clone());
+        }
+        let (read, wanted, reading) = (0, 0, false);
+        let sending = Sending { range, to, view, from: Some(from), end, read, wanted, reading, deadline, _pin: pin };
+        let position = (applied, floor);
         self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);
         let _ = work;
     }
 
     /// Ended sendings are told to the core; reading goes on.
-    pub(crate) fn pump_snapshots(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) -> Result<()> {
+    pub(crate) fn pump_snapshots(
+        &mut self,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Result<()> {
         for (range, to, result) in std::mem::take(&mut self.snapshots.ended) {
             if let Some(replica) = self.replicas.get_mut(&range) {
                 replica.snapshot_sent(&mut turn!(self, work, now), to.replica, result)?;
@@ -256,11 +269,25 @@ impl<E: Engine> Node<E> {
     }
 
     /// A piece is staged: the next is asked for, or everything is put in.
-    pub(crate) fn staged(&mut self, number: u64, result: Result<()>, now: Tick, effects: &mut Effects<E>) -> Result<()> {
+    pub(crate) fn staged(
+        &mut self,
+        number: u64,
+        result: Result<()>,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Result<()> {
         let Some(r) = self.snapshots.receiving.get_mut(&number) else { return Ok(()) };
         if let Err(e) = result {
+            let (range, from, theirs) = r.name;
             self.snapshots.receiving.remove(&number);
-            return Err(e);
+            if !engine::is_no_space(&e) {
+                return Err(e);
+            }
+            marker!("snapshot.no room for it");
+            self.snapshots.dropped.push(number);
+            self.outbox.now(from, &Part::Refused(range, theirs));
+            return Ok(());
         }
         r.staged += 1;
         r.deadline = now + PATIENCE;
@@ -275,11 +302,13 @@ impl<E: Engine> Node<E> {
             self.snapshots.dropped.push(number);
             return Ok(());
         };
-        let (clear, mut then) = replica.begin_install(&self.engine, r.applied)?;
+        let (clear, then) = replica.begin_install(&self.engine, r.applied)?;
         // The sender may have compacted further than this store: its bound comes with its state, and before it is in.
-        if r.bound > self.bounds.bound {
+        // It travels in this step's batch, which the ingest follows: in the ingest it could undo a later, larger bound.
+        if r.bound > self.bounds.floor() {
             marker!("snapshot.bound raised");
-            boot::put_bound(&mut then, r.bound);
+            boot::put_bound(&mut work.sink.batch, r.bound);
+            work.sink.sync = true;
             self.bounds.bound = r.bound;
             self.bounds.compacted = self.bounds.compacted.max(r.bound);
         }
@@ -289,7 +318,13 @@ impl<E: Engine> Node<E> {
     }
 
     /// The snapshot is in, durably.
-    pub(crate) fn ingested(&mut self, number: u64, result: Result<()>, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+    pub(crate) fn ingested(
+        &mut self,
+        number: u64,
+        result: Result<()>,
+        now: Tick,
+        work: &mut Work<E::View>,
+    ) -> Result<()> {
         let Some(r) = self.snapshots.receiving.remove(&number) else { return Ok(()) };
         result?;
         let (range, from, theirs) = r.name;

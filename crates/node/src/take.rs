@@ -9,7 +9,7 @@ use crate::numbers::{Landed, Wait, x_of};
 use base::{Error, Issued, Kind, Place, RangeId, Refusal, Result, StoreId, Tick, marker};
 use bytes::Bytes;
 use engine::Engine;
-use range::{Command, Letter, Origin, Ready, ReadAsk, Spec, Turn};
+use range::{Command, Letter, Origin, ReadAsk, Ready, Spec, Turn};
 
 impl<E: Engine> Node<E> {
     pub(crate) fn take(
@@ -39,7 +39,7 @@ impl<E: Engine> Node<E> {
                 }
             }
             Input::SnapshotRead(number, result) => self.snapshots.read(number, result, now, &mut self.outbox),
-            Input::Staged(number, result) => self.staged(number, result, now, effects)?,
+            Input::Staged(number, result) => self.staged(number, result, now, work, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,
             Input::Full(full) => self.set_full(self.identity.store, full),
             Input::Stop => self.begin_stop(now, work)?,
@@ -257,7 +257,14 @@ impl<E: Engine> Node<E> {
     }
 
     /// Another node sends a client's call: it is done here or refused, never sent on.
-    fn take_hop(&mut self, origin: Origin, deadline: Tick, ask: Ask, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+    fn take_hop(
+        &mut self,
+        origin: Origin,
+        deadline: Tick,
+        ask: Ask,
+        now: Tick,
+        work: &mut Work<E::View>,
+    ) -> Result<()> {
         let range = match &ask {
             Ask::Kv(range, _) | Ask::At(range, ..) => *range,
             Ask::Compact(_) => RangeId::META,
@@ -331,4 +338,3 @@ fn addressed<V: engine::Read + Send + Sync + 'static>(
     }
     Some(replica)
 }
-

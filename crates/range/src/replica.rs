@@ -51,8 +51,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         let conf = raft::Conf::of_voters(loaded.descriptor.replicas.iter().map(|p| member(*p)));
         let mut config = Config::new(loaded.descriptor.id, place.replica, place.store);
         config.election_timeout = election_timeout;
-        let boot =
-            raft::Boot { hard: loaded.hard, conf, log: loaded.log, applied: loaded.applied.index };
+        let boot = raft::Boot { hard: loaded.hard, conf, log: loaded.log, applied: loaded.applied.index };
         let applied = loaded.applied;
         Replica {
             descriptor: loaded.descriptor,
@@ -100,6 +99,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             return Ok(());
         }
         self.with_group(turn, |group, ctx, out| group.deadline(ctx, out))
+    }
+
+    /// When it wants a turn; while a snapshot goes in, it has none to take.
+    pub fn next_deadline(&self) -> Tick {
+        if self.installing { Tick::FAR } else { self.group.next_deadline() }
     }
 
     /// Something changed in what other stores support.
@@ -273,7 +277,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         assert!(self.written <= self.applied.index, "{}: more is readable than was applied", self.descriptor.id);
         assert!(self.applied.index <= self.commit, "{}: applied what is not committed", self.descriptor.id);
         assert!(self.truncated <= self.applied.index, "{}: log cut beyond what is applied", self.descriptor.id);
-        assert!(self.lead.is_none() || self.group.role() == Role::Leader, "{}: leads without being leader", self.descriptor.id);
+        assert!(
+            self.lead.is_none() || self.group.role() == Role::Leader,
+            "{}: leads without being leader",
+            self.descriptor.id
+        );
         self.group.check();
     }
 }
