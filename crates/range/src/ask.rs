@@ -34,9 +34,14 @@ pub enum Spec {
     /// A transaction that can write nothing.
     Txn(TxnReq),
     /// The sum of the hashes of the logical records at the revision.
-    Hash { span: Span, at: Revision },
+    Hash {
+        span: Span,
+        at: Revision,
+    },
     /// Nothing is read; what is wanted is the range's commit index once everything at or below X is committed.
-    Settle { span: Span },
+    Settle {
+        span: Span,
+    },
 }
 
 /// A read that knows its X.
@@ -58,9 +63,14 @@ pub struct ReadAsk {
 pub enum Answer {
     Kv(Reply),
     Compacted,
-    Hash { hash: u64, compacted: Revision },
+    Hash {
+        hash: u64,
+        compacted: Revision,
+    },
     /// Applied up to here, a replica holds everything at or below X.
-    Settled { index: base::Index },
+    Settled {
+        index: base::Index,
+    },
 }
 
 /// An answer with the revision it speaks of.
@@ -114,6 +124,20 @@ impl<V: engine::Read> ReadTask<V> {
         (answer.map(|answer| Outcome { revision: self.x, answer }), lesson)
     }
 
+    /// Reads one key if that needs no disk: cheap enough for the thread that serves the client. `None`: not so.
+    pub fn run_from_memory(&self) -> Option<Result<Outcome>> {
+        let Spec::Scan(r) = &self.spec else { return None };
+        if !r.span.is_point() {
+            return None;
+        }
+        let source = mvcc::Source::new(&*self.view, &self.captured).without_waiting();
+        let at = if r.revision == Revision::ZERO { self.x } else { r.revision };
+        match mvcc::read(&source, r, at) {
+            Err(e) if e.kind == base::Kind::Retry => None,
+            result => Some(result.map(|r| Outcome { revision: self.x, answer: Answer::Kv(Reply::Range(r)) })),
+        }
+    }
+
     fn answer(&self, lesson: &mut Option<(Lesson, Learned)>) -> Result<Answer> {
         let source = mvcc::Source::new(&*self.view, &self.captured);
         Ok(match &self.spec {
@@ -153,6 +177,11 @@ impl<V: engine::Read> ReadTask<V> {
 }
 
 impl Spec {
+    /// Is it one key?
+    pub fn is_point(&self) -> bool {
+        matches!(self, Spec::Scan(r) if r.span.is_point())
+    }
+
     /// The keys it looks at.
     pub fn spans(&self) -> Vec<Span> {
         match self {

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use engine::Engine;
 use mvcc::{Bounds, Evaluated};
 
+/// So many commands do not wait for the entry before them to commit.
+const CROWD: usize = 256;
+
 /// An evaluation that wants a fetch: its sequence number, and whether it needs a number of its own.
 pub type Unfetched = (u64, bool);
 
@@ -21,30 +24,38 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         }
         let span = self.descriptor.span.clone();
         let Some(lead) = &mut self.lead else { return Ok(()) };
+        if lead.bounds.is_some_and(|b| b.compacted < turn.floor) {
+            // It waited for a number meanwhile, and what it may read at has gone: it asks again.
+            marker!("evaluate.bounds overtaken");
+            lead.bounds = None;
+        }
         while let Some(command) = lead.queue.pop_front() {
             if turn.now >= command.deadline {
                 marker!("evaluate.deadline passed");
                 turn.sink.replies.push((command.origin, Err(Error::refused(Refusal::Timeout))));
+                lead.front_left();
                 continue;
             }
             if let Some(back) = evaluate_one(lead, turn, &span, command)? {
                 lead.queue.push_front(back);
                 break;
             }
+            lead.front_left();
         }
         Ok(())
     }
 
     /// Does the front of the queue wait for `current` and `compacted`?
-    pub fn wants_bounds(&self) -> bool {
-        self.lead.as_ref().is_some_and(|l| {
-            l.bounds.is_none() && l.queue.front().is_some_and(|c| c.request.names_a_revision())
-        })
+    /// Says which command that is: an answer for one that has left is of no use to the next.
+    pub fn wants_bounds(&self) -> Option<u64> {
+        let lead = self.lead.as_ref().filter(|l| l.bounds.is_none())?;
+        lead.queue.front().filter(|c| c.request.names_a_revision()).map(|_| lead.front)
     }
 
     /// What the front of the queue asked for, fetched after it asked.
-    pub fn bounds(&mut self, bounds: Bounds) {
-        if let Some(lead) = &mut self.lead {
+    pub fn bounds(&mut self, front: u64, bounds: Bounds) {
+        let same = |l: &&mut Leading<V>| l.front == front || base::bug!("bounds-of-another-command");
+        if let Some(lead) = self.lead.as_mut().filter(same) {
             lead.bounds = Some(bounds);
         }
     }
@@ -70,7 +81,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             }
             Err(_) => {
                 let at = lead.pending.len() - lead.unappended
-                    + lead.pending.range(lead.pending.len() - lead.unappended..).position(|p| p.number.is_none()).unwrap_or(0);
+                    + lead
+                        .pending
+                        .range(lead.pending.len() - lead.unappended..)
+                        .position(|p| p.number.is_none())
+                        .unwrap_or(0);
                 let p = &mut lead.pending[at];
                 assert_eq!(p.seq, seq, "numbers are given in evaluation order");
                 assert!(number > self.max_logged, "[W1] {number} would follow {} in the log", self.max_logged);
@@ -92,6 +107,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             let version = self.descriptor.epoch.version;
             let limit = turn.limits.max_entry_bytes;
             let Some(lead) = &mut self.lead else { return Ok(()) };
+            // One entry at a time fills the next one: large entries cost less than many. A crowd does not wait.
+            let under_way = lead.entries.back().is_some_and(|(index, _)| *index > self.commit);
+            if under_way && lead.unappended < CROWD {
+                return Ok(());
+            }
             let from = lead.pending.len() - lead.unappended;
             let Some((data, count, max)) = pack(lead, from, version, limit) else { return Ok(()) };
             let arrived = lead.pending[from].command.arrived;
@@ -110,7 +130,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     }
 
     /// Hands one entry to the Raft core; `None` when this replica does not lead any more.
-    pub(crate) fn propose<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, data: Bytes) -> Result<Option<base::Index>> {
+    pub(crate) fn propose<E: Engine<View = V>>(
+        &mut self,
+        turn: &mut Turn<E>,
+        data: Bytes,
+    ) -> Result<Option<base::Index>> {
         let mut index = None;
         self.with_group(turn, |group, ctx, out| {
             index = group.propose(ctx, data, out).ok().map(|(_, i)| i);
@@ -154,7 +178,6 @@ fn evaluate_one<E: Engine>(
             lead.unappended += 1;
             lead.unfetched.push((seq, true));
             lead.next_seq += 1;
-            lead.bounds = None;
             return Ok(None);
         }
         Ok(Evaluated::Done { reply, .. }) => Ok(Answering::Open(reply)),
@@ -165,7 +188,6 @@ fn evaluate_one<E: Engine>(
     lead.results.push_back(Unchanging { seq, command, reply, spans, floor, x: None });
     lead.unfetched.push((seq, false));
     lead.next_seq += 1;
-    lead.bounds = None;
     Ok(None)
 }
 

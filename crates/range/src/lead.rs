@@ -102,6 +102,8 @@ pub(crate) struct Leading<V> {
     pub queue: VecDeque<Command>,
     /// What the front of the queue asked for: `current` and `compacted`, fetched after it arrived.
     pub bounds: Option<Bounds>,
+    /// How many commands have left the front of the queue: names the one that is there.
+    pub front: u64,
     pub pending: VecDeque<Pending>,
     pub results: VecDeque<Unchanging>,
     /// Evaluations no fetch was sent for yet, in order: sequence number, and whether it needs a number of its own.
@@ -140,6 +142,7 @@ impl<V> Leading<V> {
             first,
             queue: VecDeque::new(),
             bounds: None,
+            front: 0,
             pending: VecDeque::new(),
             results: VecDeque::new(),
             unfetched: Vec::new(),
@@ -152,6 +155,14 @@ impl<V> Leading<V> {
             reads: Vec::new(),
             proving: Vec::new(),
             meta: None,
+        }
+    }
+
+    /// The front of the queue is dealt with; what it asked for was for it alone.
+    pub fn front_left(&mut self) {
+        self.front += 1;
+        if !base::bug!("bounds-of-another-command") {
+            self.bounds = None;
         }
     }
 }

@@ -82,13 +82,22 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         Ok(())
     }
 
-    fn propose_meta<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, changes: &[Change]) -> Result<Option<base::Index>> {
+    fn propose_meta<E: Engine<View = V>>(
+        &mut self,
+        turn: &mut Turn<E>,
+        changes: &[Change],
+    ) -> Result<Option<base::Index>> {
         let header = Header { version: self.descriptor.epoch.version, max_revision: self.max_logged };
         self.propose(turn, entry::meta(header, changes))
     }
 
     /// etcd's Compact: reads below `revision` are refused from the reply on.
-    pub fn compact<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, origin: Origin, revision: Revision) -> Result<()> {
+    pub fn compact<E: Engine<View = V>>(
+        &mut self,
+        turn: &mut Turn<E>,
+        origin: Origin,
+        revision: Revision,
+    ) -> Result<()> {
         let Some(meta) = self.lead.as_mut().and_then(|l| l.meta.as_mut()) else {
             turn.sink.rerouted.push(Asked::Compact(origin, revision));
             return Ok(());

@@ -82,15 +82,18 @@ pub struct Loaded {
 /// of the replica (a crash fell between ingesting a snapshot and resetting the log): `reset` gets what mends it.
 pub fn load(read: &impl Read, range: RangeId, reset: &mut Batch) -> Result<Loaded> {
     let need = |kind: u8, what: &str| -> Result<Bytes> {
-        read.get(Cf::Data, &keys::local(range, kind))?
-            .ok_or_else(|| Error::corrupt(format!("{range} has no {what} record: its store lost data; replace the node")))
+        read.get(Cf::Data, &keys::local(range, kind))?.ok_or_else(|| {
+            Error::corrupt(format!("{range} has no {what} record: its store lost data; replace the node"))
+        })
     };
     let descriptor = Descriptor::decode(&mut need(keys::local::DESCRIPTOR, "descriptor")?)?;
     let applied = Applied::decode(need(keys::local::APPLIED, "applied")?)?;
     let truncated = decode_position(need(keys::local::TRUNCATED, "truncated")?)?;
     let hard = match read.get(Cf::Log, &keys::hard(range))? {
         Some(mut b) => HardState::decode(&mut b)?,
-        None => return Err(Error::corrupt(format!("{range} has no hard state: its store lost data; replace the node"))),
+        None => {
+            return Err(Error::corrupt(format!("{range} has no hard state: its store lost data; replace the node")));
+        }
     };
     if read.get(Cf::Data, &keys::local(range, keys::local::LOG_RESET))?.is_some() {
         base::marker!("boot.log dropped behind a snapshot");
@@ -109,7 +112,8 @@ pub fn load(read: &impl Read, range: RangeId, reset: &mut Batch) -> Result<Loade
         let index = keys::entry_index(k)?;
         let entry = Entry::decode(&mut Bytes::copy_from_slice(v))?;
         if index != last.0.next() || entry.index != index || entry.term < last.1 {
-            let text = format!("the log of {range} jumps from {} to {}: its store lost data; replace the node", last.0, entry);
+            let text =
+                format!("the log of {range} jumps from {} to {}: its store lost data; replace the node", last.0, entry);
             return Err(Error::corrupt(text));
         }
         if index == applied.index {

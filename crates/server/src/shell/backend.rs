@@ -1,19 +1,22 @@
 //! What the gateway asks of the node behind it.
 
 use super::Inbox;
+use super::View;
 use super::clock;
 use super::found::Founded;
 use super::report::Report;
-use super::slots::Slots;
-use base::{Error, Kind, Refusal, Result, Revision, Stage, Tick};
+use super::slots::{Slots, Told};
+use base::{CallId, Error, Kind, Refusal, Result, Revision, Stage, Tick};
+use crossbeam::channel::Sender;
 use gateway::backend::{Alarm, AlarmKind, Backend, HashKv, Header, Member, Outcome, Status, Versions};
 use mvcc::Request;
 use node::{ClientAsk, Input};
 use parking_lot::Mutex;
-use range::Answer;
+use range::{Answer, Origin, ReadTask};
 use rocks::Rocks;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The version of etcd's API that is served.
 pub const API_VERSION: &str = "3.6.5";
@@ -29,23 +32,47 @@ pub struct Shell {
     pub report: Report,
     pub client_urls: Vec<String>,
     pub quota: Option<u64>,
+    pub readers: Sender<Vec<ReadTask<View>>>,
 }
 
 impl Shell {
     async fn ask(&self, ask: ClientAsk, within: Duration) -> Result<range::Outcome> {
         let (id, told) = self.slots.begin();
         let deadline = clock::now() + Tick(within.as_nanos() as u64);
-        if self.inbox.send(Input::Call(id, ask, deadline)).is_err() {
-            self.slots.forget(id);
-            return Err(Error::new(Kind::Closing, "the node is going down"));
-        }
-        match tokio::time::timeout(within, told).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::new(Kind::Closing, "the node is going down")),
+        self.hand_in(id, ask, deadline)?;
+        match tokio::time::timeout(within, self.told(told)).await {
+            Ok(result) => result,
             Err(_) => {
                 self.slots.forget(id);
                 Err(Error::refused(Refusal::Timeout))
             }
+        }
+    }
+
+    fn hand_in(&self, id: CallId, ask: ClientAsk, deadline: Tick) -> Result<()> {
+        if self.inbox.send(Input::Call(id, ask, deadline)).is_err() {
+            self.slots.forget(id);
+            return Err(Error::new(Kind::Closing, "the node is going down"));
+        }
+        Ok(())
+    }
+
+    /// The answer; a key that is in memory is read here, one that is not by the pool.
+    async fn told(&self, told: oneshot::Receiver<Told>) -> Result<range::Outcome> {
+        let gone = || Error::new(Kind::Closing, "the node is going down");
+        let mut task = match told.await.map_err(|_| gone())? {
+            Told::Answer(result) => return result,
+            Told::Read(task) => task,
+        };
+        if let Some(result) = task.run_from_memory() {
+            return result;
+        }
+        let (id, told) = self.slots.begin();
+        task.origin = Origin::Local(id);
+        self.readers.send(vec![*task]).map_err(|_| gone())?;
+        match told.await.map_err(|_| gone())? {
+            Told::Answer(result) => result,
+            Told::Read(_) => Err(Error::corrupt("a reader answered with a question")),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The snapshot thread: reads pieces of frozen views, stages pieces that were received.
 
+use super::queue::Sender;
 use super::write::Job;
 use super::{Inbox, View};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::Receiver;
 use engine::{Engine, Stage};
 use node::{Input, SnapshotWork};
 use rocks::Rocks;

@@ -13,6 +13,7 @@ mod clock;
 mod files;
 mod found;
 mod peers;
+mod queue;
 mod read;
 mod report;
 mod slots;
@@ -22,11 +23,10 @@ mod write;
 
 pub use start::run;
 
-use crossbeam::channel::Sender;
 use node::Input;
 use rocks::Rocks;
 
 /// What the engine of the real world is called here.
 pub(crate) type View = <Rocks as engine::Engine>::View;
 /// Where everything that happens goes.
-pub(crate) type Inbox = Sender<Input<View>>;
+pub(crate) type Inbox = queue::Sender<Input<View>>;

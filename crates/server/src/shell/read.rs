@@ -1,6 +1,6 @@
 //! The reader pool: reads from frozen views, on threads that may wait for a disk.
 
-use super::slots::Slots;
+use super::slots::{Slots, Told};
 use super::{Inbox, View};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use node::Input;
@@ -26,7 +26,7 @@ fn run(queue: Receiver<Vec<ReadTask<View>>>, slots: &Slots, inbox: &Inbox) {
                 drop(inbox.send(Input::Learned(lesson, learned)));
             }
             match task.origin {
-                Origin::Local(id) => slots.end(id, result),
+                Origin::Local(id) => slots.end(id, Told::Answer(result)),
                 // The node is gone when its inbox is; nobody waits then.
                 origin => drop(inbox.send(Input::Read(origin, result))),
             }

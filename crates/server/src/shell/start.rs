@@ -3,6 +3,7 @@
 use super::backend::Shell;
 use super::found::{self, Founded};
 use super::peers::{admit, on_event};
+use super::queue::queue;
 use super::report::Report;
 use super::slots::Slots;
 use super::step::{self, Outlets};
@@ -104,19 +105,19 @@ impl Running {
         listeners: Vec<TcpListener>,
     ) -> Result<Running, Complaint> {
         let failed = |e: std::io::Error| Complaint::new(format!("cannot start a thread: {e}"));
-        let (inbox, queue) = unbounded::<Input<View>>();
+        let (inbox, inputs) = queue::<Input<View>>();
         let (end, ended) = watch::channel(false);
         let fatal: Arc<Mutex<Option<String>>> = Arc::default();
         let report = Report::default();
         let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end, &report))?;
         let slots = Arc::new(Slots::new(node.incarnation()));
         let status = Arc::new(Mutex::new(node.status()));
-        let (writer, jobs) = unbounded();
+        let (writer, jobs) = queue();
         let (snapshots, work) = unbounded();
         let readers = read::start(READERS, slots.clone(), inbox.clone()).map_err(failed)?;
         let outlets = Outlets {
             writer: writer.clone(),
-            readers,
+            readers: readers.clone(),
             snapshots,
             peers: peers.sender(),
             slots: slots.clone(),
@@ -139,7 +140,7 @@ impl Running {
         let stepping = {
             let (fatal, end) = (fatal.clone(), end.clone());
             let run = move || {
-                let result = step::run(node, queue, &outlets);
+                let result = step::run(node, inputs, &outlets);
                 if let Err(e) = &result {
                     *fatal.lock() = Some(format!("the store stops: {e}"));
                 }
@@ -151,7 +152,7 @@ impl Running {
         let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
         report.look(&engine, quota);
-        let shell = Arc::new(Shell { inbox, slots, status, founded, engine, report, client_urls, quota });
+        let shell = Arc::new(Shell { inbox, slots, status, founded, engine, report, client_urls, quota, readers });
         Ok(Running { shell, peers, stepping, ended, fatal })
     }
 }

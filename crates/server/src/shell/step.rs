@@ -1,10 +1,11 @@
 //! The step thread: takes what happened, steps the node, carries the effects out.
 
 use super::clock;
-use super::slots::Slots;
+use super::queue::{self, Taker};
+use super::slots::{Slots, Told};
 use super::write::Job;
 use super::{View, peers};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::Sender;
 use engine::Engine;
 use node::{Effects, Input, Node, SnapshotWork, Status};
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 /// Where effects go.
 pub struct Outlets {
-    pub writer: Sender<Job>,
+    pub writer: queue::Sender<Job>,
     pub readers: Sender<Vec<ReadTask<View>>>,
     pub snapshots: Sender<SnapshotWork<View>>,
     pub peers: transport::Sender,
@@ -27,22 +28,22 @@ pub struct Outlets {
 const MOST_INPUTS: usize = 4096;
 
 /// Runs until the node has stopped in order, or must stop: then says why.
-pub fn run(mut node: Node<Rocks>, inbox: Receiver<Input<View>>, out: &Outlets) -> base::Result<()> {
+pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> base::Result<()> {
     let mut inputs: Vec<Input<View>> = Vec::new();
     let mut wake = clock::now();
     loop {
         if inputs.is_empty() {
             let patience = Duration::from_nanos(wake.since(clock::now()));
-            match inbox.recv_timeout(patience) {
-                Ok(input) => inputs.push(input),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            match inbox.take(patience) {
+                Some(input) => inputs.push(input),
+                None if inbox.is_closed() => return Ok(()),
+                None => {}
             }
         }
         while inputs.len() < MOST_INPUTS {
-            match inbox.try_recv() {
-                Ok(input) => inputs.push(input),
-                Err(_) => break,
+            match inbox.try_take() {
+                Some(input) => inputs.push(input),
+                None => break,
             }
         }
         // Read after the inputs were taken: promises count from receipt.
@@ -72,9 +73,13 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &
         let now = clock::now();
         for (proof, leased) in effects.leased {
             match leased.open(now) {
-                Ok(Ready::Read(task)) => reads.push(task),
+                Ok(Ready::Read(task)) => match task.origin {
+                    // One key: the client's own thread reads it, if it is in memory.
+                    Origin::Local(id) if task.spec.is_point() => out.slots.end(id, Told::Read(Box::new(task))),
+                    _ => reads.push(task),
+                },
                 Ok(Ready::Reply(asked, result)) => match (asked.origin(), &result) {
-                    (Origin::Local(id), Ok(_)) => out.slots.end(id, result),
+                    (Origin::Local(id), Ok(_)) => out.slots.end(id, Told::Answer(result)),
                     _ => back.push(Input::Proved(Ready::Reply(asked, result))),
                 },
                 Ok(ready) => back.push(Input::Proved(ready)),
@@ -86,7 +91,7 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &
         let _ = out.readers.send(reads);
     }
     for (id, result) in effects.replies {
-        out.slots.end(id, result);
+        out.slots.end(id, Told::Answer(result));
     }
     for work in effects.snapshots {
         let _ = out.snapshots.send(work);

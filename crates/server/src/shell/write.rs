@@ -1,14 +1,14 @@
 //! The writer thread: takes what is queued, writes it as one batch with one fsync, then lets out what waited for it.
 
+use super::queue::Taker;
 use super::{Inbox, View};
 use crate::metrics::hot;
 use crate::metrics::names::{BACKEND_COMMIT_SECONDS, WAL_FSYNC_SECONDS};
 use base::Error;
-use crossbeam::channel::Receiver;
 use engine::{Batch, Engine, Stage};
 use node::{Input, WriteTask};
 use rocks::Rocks;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use transport::Sender;
 
 /// What the writer does, in the order in which it was asked.
@@ -27,7 +27,7 @@ pub enum Job {
 const MOST_BYTES: usize = 4 << 20;
 
 /// Runs until the queue is closed, or the disk refuses: then `stop` is told why.
-pub fn run(engine: Rocks, jobs: Receiver<Job>, peers: Sender, inbox: Inbox, stop: impl Fn(Error)) {
+pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: impl Fn(Error)) {
     let mut held = None;
     let timers = Timers {
         commit: hot::slot(BACKEND_COMMIT_SECONDS, Vec::new()),
@@ -36,9 +36,10 @@ pub fn run(engine: Rocks, jobs: Receiver<Job>, peers: Sender, inbox: Inbox, stop
     loop {
         let job = match held.take() {
             Some(job) => job,
-            None => match jobs.recv() {
-                Ok(job) => job,
-                Err(_) => return,
+            None => match jobs.take(Duration::from_secs(1)) {
+                Some(job) => job,
+                None if jobs.is_closed() => return,
+                None => continue,
             },
         };
         let done = match job {
@@ -61,17 +62,17 @@ pub fn run(engine: Rocks, jobs: Receiver<Job>, peers: Sender, inbox: Inbox, stop
 }
 
 /// Everything that is queued, up to a bound and up to the next ingest.
-fn gather(first: WriteTask, jobs: &Receiver<Job>) -> (Vec<WriteTask>, Option<Job>) {
+fn gather(first: WriteTask, jobs: &Taker<Job>) -> (Vec<WriteTask>, Option<Job>) {
     let mut bytes = first.batch.bytes();
     let mut tasks = vec![first];
     while bytes < MOST_BYTES {
-        match jobs.try_recv() {
-            Ok(Job::Write(task)) => {
+        match jobs.try_take() {
+            Some(Job::Write(task)) => {
                 bytes += task.batch.bytes();
                 tasks.push(task);
             }
-            Ok(other) => return (tasks, Some(other)),
-            Err(_) => break,
+            Some(other) => return (tasks, Some(other)),
+            None => break,
         }
     }
     (tasks, None)
