@@ -36,7 +36,7 @@ impl Group {
             marker!("raft.fortify.replaced");
             self.fortified = None;
         }
-        let wanted = epoch.filter(|e| supports.given(from.store) == Some(*e) || base::bug!("fortified-unsupported"));
+        let wanted = epoch.filter(|e| supports.given(from.store) == Some(*e));
         if let Some(epoch) = wanted {
             if self.fortified.is_none_or(|f| f.epoch != epoch) {
                 marker!("raft.fortify.follower");

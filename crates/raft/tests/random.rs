@@ -424,7 +424,6 @@ fn museum() {
         "defortify-any-term",
         "defortify-forgotten",
         "delayed-timeout-now",
-        "fortified-unsupported",
         "joint-counts-one-half",
         "lease-counts-stale-epoch",
         "own-copy-counts-before-written",
