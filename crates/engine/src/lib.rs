@@ -13,7 +13,10 @@
 //!   never synced is dropped.
 //! * **Views** are frozen: a view sees exactly the batches written before it was taken.
 //! * **One filter.** Compaction may drop MVCC versions that are superseded at or below the bound that was set, and
-//!   nothing else; it ignores views (RocksDB's filters ignore snapshots), so whoever reads pins (protocols §11).
+//!   nothing else; it ignores views (RocksDB's filters ignore snapshots), so whoever reads pins (protocols §11). A
+//!   version that a range delete has covered still counts as a newer one until a compaction has removed it. So whoever clears
+//!   a span may bring back only a *later* state of its keys, in which whatever was newest below the bound is still there or
+//!   superseded; a replica's state never goes back, so every snapshot is one.
 //! * **Ingest** of staged records is atomic and durable, and clears the spans it is told to in the same act.
 //!
 //! Every key is laid out in [`keys`], drawn byte by byte.

@@ -29,6 +29,7 @@ pub(crate) struct Room {
     /// Bytes that may be written before the next look.
     budget: AtomicI64,
     writes: AtomicU64,
+    questions: AtomicU64,
     free: AtomicU64,
     full: AtomicBool,
 }
@@ -45,6 +46,7 @@ impl Room {
             soft: hard.saturating_mul(2),
             budget: AtomicI64::new(0),
             writes: AtomicU64::new(0),
+            questions: AtomicU64::new(0),
             free: AtomicU64::new(look.free),
             full: AtomicBool::new(false),
         };
@@ -67,7 +69,7 @@ impl Room {
 
     /// Is it time to refuse clients' writes? Looks again every few calls.
     pub(crate) fn is_full(&self) -> bool {
-        if self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_PER_LOOK) {
+        if self.questions.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_PER_LOOK) {
             self.free();
         }
         self.full.load(Ordering::Relaxed)
@@ -91,9 +93,11 @@ impl Room {
         Ok(())
     }
 
-    /// Full below the soft bound, and until there is clearly more again.
+    /// Full below the soft bound, and until there is clearly more again. What was granted before shrinks with the room.
     fn note(&self, free: u64) {
         self.free.store(free, Ordering::Relaxed);
+        let left = i64::try_from(free.saturating_sub(self.hard)).unwrap_or(i64::MAX);
+        self.budget.fetch_min(left, Ordering::Relaxed);
         let was = self.full.load(Ordering::Relaxed);
         let bound = if was { self.soft + self.hard / 4 } else { self.soft };
         self.full.store(free < bound, Ordering::Relaxed);

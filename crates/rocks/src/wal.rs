@@ -12,11 +12,19 @@
 //! RocksDB, told to tolerate a torn tail, takes a fragment that reaches beyond the end of the file for one and drops it
 //! with all that follows in that block. That is right after a crash. After a bit has flipped in a *length* it is not:
 //! synced records are behind it. So here the rest of the file is searched, and a sound fragment behind an unreadable
-//! one is an error. Only the last record of the newest WAL can still vanish without a word; that is noticed by the
-//! peers, who remember what was acknowledged (protocols §9).
+//! one is an error.
+//!
+//! The manifest knows which closed WALs there must be, but not the newest: without it RocksDB opens happily, one family with
+//! what was flushed later, the other without. Each flush notes from which WAL on its family is needed, and that WAL
+//! existed then: so one with that number or a later one must be there. The manifest has the WAL's format, and in its
+//! records the number comes right after two names.
+//!
+//! Only the last record of the newest WAL can still vanish without a word; that is noticed by the peers, who remember what
+//! was acknowledged (protocols §9).
 
 use crate::error::from_io;
 use base::{Error, Result};
+use bytes::Bytes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,10 +34,12 @@ const LONG_HEADER: usize = 11;
 
 /// Refuses a store whose WALs have rotted, naming the file and the offset.
 pub fn check(db: &Path) -> Result<()> {
+    let logs = logs(db)?;
+    check_newest(db, logs.last().map_or(0, |(number, _)| *number))?;
     let mut behind: Option<(PathBuf, Scan)> = None;
-    for path in logs(db)? {
+    for (_, path) in logs {
         let bytes = fs::read(&path).map_err(|e| from_io("cannot read", &path, &e))?;
-        let scan = scan(&bytes);
+        let scan = scan(&bytes, &mut |_| ());
         let rotten = |why: &str| Err(Error::corrupt(format!("{}: {why} at offset {}", path.display(), scan.end)));
         match scan.tail {
             Tail::Clean | Tail::Torn => {}
@@ -52,8 +62,39 @@ pub fn check(db: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The WALs, oldest first.
-fn logs(db: &Path) -> Result<Vec<PathBuf>> {
+/// Refuses if the newest WAL is older than one that the manifest knows.
+fn check_newest(db: &Path, newest: u64) -> Result<()> {
+    let name = fs::read_to_string(db.join("CURRENT")).unwrap_or_default();
+    let manifest = db.join(name.trim());
+    // RocksDB itself says what is wrong with these two.
+    let Ok(bytes) = fs::read(&manifest) else { return Ok(()) };
+    let mut needed = 0;
+    scan(&bytes, &mut |record| needed = needed.max(needed_log(record).unwrap_or(0)));
+    if newest >= needed {
+        return Ok(());
+    }
+    let path = db.join(format!("{needed:06}.log"));
+    Err(Error::corrupt(format!("{}: missing, or a later one, though {} needs it", path.display(), manifest.display())))
+}
+
+/// The oldest WAL that a column family needs, if this record of the manifest says so: tag 2, behind the optional names of
+/// the database and of the comparator.
+fn needed_log(record: &[u8]) -> Option<u64> {
+    const COMPARATOR: u64 = 1;
+    const LOG_NUMBER: u64 = 2;
+    const DATABASE: u64 = (1 << 13) + 1;
+    let mut rest = Bytes::copy_from_slice(record);
+    loop {
+        match base::codec::get_u64(&mut rest).ok()? {
+            COMPARATOR | DATABASE => drop(base::codec::get_bytes(&mut rest).ok()?),
+            LOG_NUMBER => return base::codec::get_u64(&mut rest).ok(),
+            _ => return None,
+        }
+    }
+}
+
+/// The WALs with their numbers, oldest first.
+fn logs(db: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(db).map_err(|e| from_io("cannot read", db, &e))? {
         let path = entry.map_err(|e| from_io("cannot read", db, &e))?.path();
@@ -63,7 +104,7 @@ fn logs(db: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
 /// What is behind the last sound fragment.
@@ -97,7 +138,11 @@ enum Fragment<'a> {
     Mismatch,
 }
 
-pub(crate) fn scan(bytes: &[u8]) -> Scan {
+/// As much of a record as is looked at.
+const HEAD: usize = 256;
+
+/// Reads a file of records to its end or to the first fragment that is not sound; `each` gets the head of each record.
+pub(crate) fn scan(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Scan {
     let mut found = Scan { end: 0, tail: Tail::Clean, first: None, next: None };
     let mut record: Vec<u8> = Vec::new();
     let mut at = 0;
@@ -112,12 +157,13 @@ pub(crate) fn scan(bytes: &[u8]) -> Scan {
                 if matches!(kind, 1 | 2 | 5 | 6) {
                     record.clear();
                 }
-                record.extend_from_slice(&payload[..payload.len().min(12usize.saturating_sub(record.len()))]);
-                if matches!(kind, 1 | 4 | 5 | 8)
-                    && let Some((first, next)) = sequence(&record)
-                {
-                    found.first.get_or_insert(first);
-                    found.next = Some(next);
+                record.extend_from_slice(&payload[..payload.len().min(HEAD.saturating_sub(record.len()))]);
+                if matches!(kind, 1 | 4 | 5 | 8) {
+                    each(&record);
+                    if let Some((first, next)) = sequence(&record) {
+                        found.first.get_or_insert(first);
+                        found.next = Some(next);
+                    }
                 }
                 at = end;
                 found.end = at;
@@ -202,20 +248,28 @@ mod tests {
     fn sound_logs_are_read_to_the_end() {
         let (bytes, _) = three();
         let whole = Scan { end: bytes.len(), tail: Tail::Clean, first: Some(10), next: Some(16) };
-        assert_eq!(scan(&bytes), whole);
-        assert_eq!(scan(&[]).tail, Tail::Clean);
+        assert_eq!(scan(&bytes, &mut |_| ()), whole);
+        assert_eq!(scan(&[], &mut |_| ()).tail, Tail::Clean);
+    }
+
+    #[test]
+    fn the_manifest_says_which_log_is_needed() {
+        assert_eq!(needed_log(&[2, 68, 3, 70]), Some(68));
+        assert_eq!(needed_log(&[0x81, 0x40, 2, b'i', b'd', 1, 1, b'c', 2, 0x80, 1, 3, 9]), Some(128));
+        assert_eq!(needed_log(&[3, 70, 2, 68]), None, "it comes before anything else");
+        assert_eq!(needed_log(&[0x81, 0x40, 200, b'i']), None);
     }
 
     #[test]
     fn a_torn_tail_is_torn() {
         let (bytes, starts) = three();
         for cut in starts[2] + 1..bytes.len() {
-            let found = scan(&bytes[..cut]);
+            let found = scan(&bytes[..cut], &mut |_| ());
             assert_eq!((found.tail, found.end, found.next), (Tail::Torn, starts[2], Some(14)), "cut at {cut}");
         }
         let mut zeros = bytes.clone();
         zeros.extend([0; 100]);
-        assert_eq!(scan(&zeros).tail, Tail::Torn, "room that was allocated ahead");
+        assert_eq!(scan(&zeros, &mut |_| ()).tail, Tail::Torn, "room that was allocated ahead");
     }
 
     #[test]
@@ -224,7 +278,7 @@ mod tests {
         for bit in 0..starts[2] * 8 {
             let mut rotten = bytes.clone();
             rotten[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(scan(&rotten).tail, Tail::Checksum | Tail::Length), "bit {bit}");
+            assert!(matches!(scan(&rotten, &mut |_| ()).tail, Tail::Checksum | Tail::Length), "bit {bit}");
         }
     }
 
@@ -237,10 +291,13 @@ mod tests {
         push(&mut bytes, 2, &whole[..4]);
         assert_eq!(bytes.len(), BLOCK);
         push(&mut bytes, 4, &whole[4..]);
-        assert_eq!(scan(&bytes), Scan { end: bytes.len(), tail: Tail::Clean, first: Some(5), next: Some(9) });
+        assert_eq!(
+            scan(&bytes, &mut |_| ()),
+            Scan { end: bytes.len(), tail: Tail::Clean, first: Some(5), next: Some(9) }
+        );
         let mut rotten = bytes.clone();
         rotten[5] = 0xff;
-        assert_eq!(scan(&rotten).tail, Tail::Length, "the next block begins with a sound fragment");
-        assert_eq!(scan(&bytes[..BLOCK + 3]).tail, Tail::Torn);
+        assert_eq!(scan(&rotten, &mut |_| ()).tail, Tail::Length, "the next block begins with a sound fragment");
+        assert_eq!(scan(&bytes[..BLOCK + 3], &mut |_| ()).tail, Tail::Torn);
     }
 }

@@ -72,7 +72,7 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, Vec<PathBuf>> {
 fn damage(path: &Path, rng: &mut Rng) -> String {
     let mut bytes = fs::read(path).expect("read");
     let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-    if rng.chance(30_000) {
+    if rng.chance(80_000) {
         fs::remove_file(path).expect("removed");
         return format!("{name} removed");
     }

@@ -53,6 +53,8 @@ pub(crate) struct State {
     bound: Revision,
     faults: Faults,
     rotten: BTreeSet<(Cf, Bytes)>,
+    /// Records that a range delete covers and that no compaction has removed yet: the filter still meets them.
+    covered: BTreeSet<Bytes>,
     journal: Option<Vec<DiskOp>>,
     ops: u64,
 }
@@ -76,10 +78,23 @@ impl State {
         if !self.rotten.is_empty() {
             self.rotten.remove(&(cf, key.clone()));
         }
+        if cf == Cf::Data && !self.covered.is_empty() {
+            self.covered.remove(key);
+        }
         let (seq, views) = (self.seq, &self.views);
         let table = if cf == Cf::Log { &mut self.log } else { &mut self.data };
         let prior = table.set(key, value, seq, views);
         undo.push((cf, key.clone(), prior));
+    }
+
+    /// Removes a span by a range delete: its records are covered, and not gone.
+    fn cover(&mut self, undo: &mut Undo, cf: Cf, start: &[u8], end: &[u8]) {
+        for key in self.table(cf).keys(start, end) {
+            self.set(undo, cf, &key, None);
+            if cf == Cf::Data && key.first() == Some(&crate::keys::data::MVCC) {
+                self.covered.insert(key);
+            }
+        }
     }
 
     /// Appends a batch to the log that is not synced yet, and shows it to readers.
@@ -90,11 +105,7 @@ impl State {
             match op {
                 Op::Put(cf, key, value) => self.set(&mut undo, *cf, key, Some(value.clone())),
                 Op::Delete(cf, key) => self.set(&mut undo, *cf, key, None),
-                Op::DeleteRange(cf, start, end) => {
-                    for key in self.table(*cf).keys(start, end) {
-                        self.set(&mut undo, *cf, &key, None);
-                    }
-                }
+                Op::DeleteRange(cf, start, end) => self.cover(&mut undo, *cf, start, end),
             }
         }
         self.undo.push(undo);
@@ -113,9 +124,7 @@ impl State {
         self.seq += 1;
         let mut undo = Undo::new();
         for (start, end) in clear {
-            for key in self.data.keys(start, end) {
-                self.set(&mut undo, Cf::Data, &key, None);
-            }
+            self.cover(&mut undo, Cf::Data, start, end);
         }
         for (key, value) in records {
             self.set(&mut undo, Cf::Data, key, Some(value.clone()));
@@ -124,11 +133,7 @@ impl State {
             match op {
                 Op::Put(_, key, value) => self.set(&mut undo, Cf::Data, key, Some(value.clone())),
                 Op::Delete(_, key) => self.set(&mut undo, Cf::Data, key, None),
-                Op::DeleteRange(_, start, end) => {
-                    for key in self.data.keys(start, end) {
-                        self.set(&mut undo, Cf::Data, &key, None);
-                    }
-                }
+                Op::DeleteRange(_, start, end) => self.cover(&mut undo, Cf::Data, start, end),
             }
         }
         self.synced = self.seq;
@@ -151,6 +156,7 @@ impl State {
         self.seq += 1;
         while self.undo.len() > keep {
             for (cf, key, prior) in self.undo.pop().unwrap_or_default().into_iter().rev() {
+                self.covered.remove(&key);
                 let table = if cf == Cf::Log { &mut self.log } else { &mut self.data };
                 table.set(&key, prior, self.seq, &self.views);
             }
@@ -269,7 +275,9 @@ impl Mem {
         // One time in two the pass sees every record of its span, else each with a chance of three in four.
         let whole = rng.chance(500_000);
         keys = keys.drain(start..start + length).filter(|_| whole || rng.chance(750_000)).collect();
-        state.filter(&keys)
+        let (Some(first), Some(last)) = (keys.first().cloned(), keys.last().cloned()) else { return Ok(0) };
+        let newest = crate::keys::prefix_len(&first)?;
+        state.filter(keys, (&first[..newest], &last))
     }
 
     /// All records, newest state: for hashes and comparisons.
@@ -286,17 +294,28 @@ impl Mem {
 }
 
 impl State {
-    /// One pass of the compaction filter over these raw `Cf::Data` keys.
-    fn filter(&mut self, keys: &[Bytes]) -> Result<usize> {
+    /// One pass of the compaction filter over these raw `Cf::Data` keys, which ascend, and over covered records among
+    /// them: RocksDB shows those to the filter before it removes them.
+    fn filter(&mut self, keys: Vec<Bytes>, (start, end): (&[u8], &[u8])) -> Result<usize> {
+        let inside = |k: &&Bytes| start <= &k[..] && &k[..] < end;
+        let covered: Vec<Bytes> = self.covered.iter().filter(inside).cloned().collect();
+        let mut pass: Vec<(Bytes, bool)> = keys.into_iter().map(|k| (k, true)).collect();
+        pass.extend(covered.into_iter().map(|k| (k, false)));
+        pass.sort();
         let mut filter = Filter::new(self.bound);
         let mut dropped = Vec::new();
-        for key in keys {
-            if let Err(e) = self.check_sound(Cf::Data, key) {
+        for (key, there) in pass {
+            if !there {
+                filter.drops(&key);
+                self.covered.remove(&key);
+                continue;
+            }
+            if let Err(e) = self.check_sound(Cf::Data, &key) {
                 self.faults.failed = true;
                 return Err(e);
             }
-            if filter.drops(key) {
-                dropped.push(key.clone());
+            if filter.drops(&key) {
+                dropped.push(key);
             }
         }
         self.purge(&dropped);
@@ -394,7 +413,7 @@ impl Engine for Mem {
         // A compaction begins with a flush, and a flush is durable.
         state.sync();
         let keys = state.data.keys(start, end);
-        state.filter(&keys)?;
+        state.filter(keys, (start, end))?;
         state.sweep();
         Ok(())
     }

@@ -198,6 +198,31 @@ fn compaction_ignores_views_and_spares_what_is_not_durable() {
     assert_eq!(back.filter_bound(), Revision(0));
 }
 
+/// The precondition of clearing, from its dark side: what would happen to a live version older than a cleared one.
+#[test]
+fn the_filter_still_meets_what_a_range_delete_covers() {
+    let mem = Mem::new();
+    let mut b = Batch::new();
+    for rev in [5, 9] {
+        b.put(Cf::Data, version("a", rev), &b"x"[..]);
+    }
+    b.put(Cf::Data, version("b", 5), &b"x"[..]);
+    mem.write(&b, true).unwrap();
+    let mut b = Batch::new();
+    let (start, end) = keys::version_span(&base::Span::users());
+    b.delete_range(Cf::Data, start, end);
+    b.put(Cf::Data, version("a", 5), &b"x"[..]);
+    b.put(Cf::Data, version("b", 5), &b"x"[..]);
+    mem.write(&b, true).unwrap();
+    mem.set_filter_bound(Revision(20));
+    mem.compact(&[0], &[0xff]).unwrap();
+    assert_eq!(mem.get(Cf::Data, &version("a", 5)).unwrap(), None, "9 was cleared, and takes 5 along");
+    assert!(mem.get(Cf::Data, &version("b", 5)).unwrap().is_some());
+    mem.write(&b, true).unwrap();
+    mem.compact(&[0], &[0xff]).unwrap();
+    assert!(mem.get(Cf::Data, &version("a", 5)).unwrap().is_some(), "a compaction has removed what was covered");
+}
+
 #[test]
 fn dead_values_are_swept() {
     let mem = Mem::new();
