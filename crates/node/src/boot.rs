@@ -1,7 +1,9 @@
 //! Bootstrap of an empty store, and reading a store back.
 
 use base::codec::{get_bytes, get_u64, put_bytes, put_u64};
-use base::{BootId, ClusterId, Descriptor, Epoch, Error, Incarnation, Place, RangeId, ReplicaId, Result, Span, StoreId};
+use base::{
+    BootId, ClusterId, Descriptor, Epoch, Error, Incarnation, Place, RangeId, ReplicaId, Result, Span, StoreId,
+};
 use bytes::Bytes;
 use engine::{Batch, Cf, Engine, Read, keys};
 use placement::record;

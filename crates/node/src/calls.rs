@@ -80,7 +80,8 @@ impl Calls {
             State::Away(_) | State::Asking => c.deadline,
             State::Parts { parts, .. } => {
                 let open = parts.iter().filter(|p| p.done.is_none() && p.asked.is_none());
-                open.map(|p| p.retry_at).min().unwrap_or(Tick::FAR).min(c.deadline)
+                let all = parts.iter().all(|p| p.done.is_some());
+                if all { Tick::ZERO } else { open.map(|p| p.retry_at).min().unwrap_or(Tick::FAR).min(c.deadline) }
             }
         };
         self.open.values().map(wake).min().unwrap_or(Tick::FAR)
@@ -251,9 +252,16 @@ impl<E: Engine> Node<E> {
     }
 
     /// An answer, or "ask elsewhere", from a node that a call or a part was handed to.
-    pub(crate) fn hop_answered(&mut self, from: StoreId, id: CallId, result: Result<Outcome>, effects: &mut Effects<E>) {
+    pub(crate) fn hop_answered(
+        &mut self,
+        from: StoreId,
+        id: CallId,
+        result: Result<Outcome>,
+        effects: &mut Effects<E>,
+    ) {
         if let Err(Error { kind: Kind::Elsewhere { range, leader }, .. }) = &result {
-            let leader = leader.filter(|l| *l != from);
+            // Who leads here is known better here.
+            let leader = leader.filter(|l| *l != from && *l != self.identity.store);
             if self.directory.leader(*range) == Some(from) || leader.is_some() {
                 self.directory.learn(*range, leader);
             }
@@ -310,18 +318,26 @@ impl<E: Engine> Node<E> {
         let Some(mut call) = self.calls.open.remove(&id) else { return };
         let State::Parts { x, compacted, parts } = &mut call.state else { return };
         let (x, compacted) = (*x, *compacted);
+        let mut overtaken = false;
         for (i, p) in parts.iter_mut().enumerate() {
             if p.done.is_some() || p.asked.is_some() || now < p.retry_at {
                 continue;
             }
             p.retry_at = now + PAUSE;
+            if p.settled.is_some() && compacted < self.bounds.floor() && !base::bug!("hash-below-the-floor") {
+                marker!("hash.bound has passed it");
+                overtaken = true;
+                break;
+            }
             if let Some(index) = p.settled {
                 self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), effects);
                 continue;
             }
             self.ask_part((id, i as u32), p, (x, compacted, call.deadline), now, work);
         }
-        if parts.iter().all(|p| p.done.is_some()) {
+        if overtaken {
+            call.state = State::Parked(now + PAUSE);
+        } else if parts.iter().all(|p| p.done.is_some()) {
             marker!("call.all parts are there");
             let done = parts.iter_mut().filter_map(|p| p.done.take()).collect();
             effects.replies.push((id, combine(&call.ask, done, x)));
@@ -382,6 +398,10 @@ impl<E: Engine> Node<E> {
         };
         let State::Parts { x, parts, compacted } = &mut call.state else { return };
         let Some(p) = parts.get_mut(i as usize) else { return };
+        if result.as_ref().is_ok_and(|o| o.revision != *x) && !base::bug!("parts-of-two-revisions") {
+            marker!("call.part of an earlier round");
+            return;
+        }
         p.asked = None;
         match result {
             Ok(Outcome { answer: Answer::Settled { index }, .. }) => {
@@ -403,6 +423,11 @@ impl<E: Engine> Node<E> {
                 }
             }
             Ok(outcome) => p.done = Some(outcome.answer),
+            Err(Error { kind: Kind::Retry, .. }) => {
+                // Compaction has passed X where the part is: no part can be read at it again.
+                marker!("call.parts begin anew");
+                call.state = State::Parked(p.retry_at);
+            }
             Err(e) if e.is_safe_to_retry() => marker!("call.part asked again"),
             Err(e) => self.calls.failed.push((id, e)),
         }
@@ -466,7 +491,8 @@ impl<E: Engine> Node<E> {
                 self.outbox.now(store, &Part::Reply(id, Err(error)));
             }
             Origin::Part(id, i) => {
-                let error = Error::new(Kind::Retry, "the leadership of the range moved");
+                let range = range.unwrap_or(RangeId::META);
+                let error = Error::new(Kind::Elsewhere { range, leader: None }, "the leadership of the range moved");
                 self.part_answered(id, i, Err(error));
             }
         }

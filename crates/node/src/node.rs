@@ -309,8 +309,8 @@ impl<E: Engine> Node<E> {
         for (seq, own) in replica.take_unfetched() {
             self.fetches.want(range, term, seq, own);
         }
-        if replica.wants_bounds() {
-            self.fetches.want_bounds(range, term);
+        if let Some(front) = replica.wants_bounds() {
+            self.fetches.want_bounds(range, term, front);
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(crate) enum Wait {
     /// A read at this range's leader, here.
     Read(RangeId, ReadAsk),
     /// A command at the front of a queue that names a revision.
-    Front(RangeId, Term),
+    Front(RangeId, Term, u64),
     /// A call that this node coordinates.
     Call(base::CallId),
 }
@@ -82,8 +82,8 @@ impl Fetches {
     }
 
     /// The front of this range's queue needs to know what is current.
-    pub fn want_bounds(&mut self, range: RangeId, term: Term) {
-        let wait = Wait::Front(range, term);
+    pub fn want_bounds(&mut self, range: RangeId, term: Term, front: u64) {
+        let wait = Wait::Front(range, term, front);
         if !self.waits.contains(&wait) && !self.flying.iter().any(|f| f.waits.contains(&wait)) {
             self.waits.push(wait);
         }

@@ -20,7 +20,12 @@ impl fmt::Display for Part {
             Part::Wanted(range, n, pieces) => write!(f, "{range} snapshot {n} wanted from piece {pieces}"),
             Part::Refused(range, n) => write!(f, "{range} snapshot {n} refused"),
             Part::Chunk(range, n, at, last, bytes) => {
-                write!(f, "{range} snapshot {n} piece {at}{} of {} bytes", if *last { " (last)" } else { "" }, bytes.len())
+                write!(
+                    f,
+                    "{range} snapshot {n} piece {at}{} of {} bytes",
+                    if *last { " (last)" } else { "" },
+                    bytes.len()
+                )
             }
             Part::Installed(range, n, index) => write!(f, "{range} snapshot {n} is in at {index}"),
         }

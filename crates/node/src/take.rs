@@ -50,7 +50,9 @@ impl<E: Engine> Node<E> {
     /// A leased answer was opened in time: it is a fact now.
     fn proved(&mut self, ready: Ready<E::View>, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         match ready {
-            Ready::Reply(asked, Err(e)) if e.is_safe_to_retry() => work.sink.rerouted.push(asked),
+            Ready::Reply(asked, Err(e)) if e.is_safe_to_retry() && matches!(asked.origin(), Origin::Local(_)) => {
+                work.sink.rerouted.push(asked);
+            }
             Ready::Reply(asked, result) => work.sink.replies.push((asked.origin(), result)),
             Ready::Fetched((store, fetched)) if store == self.identity.store => self.landed(fetched, now, work)?,
             Ready::Fetched((store, fetched)) => self.outbox.now(store, &Part::Fetched(fetched)),
@@ -246,10 +248,10 @@ impl<E: Engine> Node<E> {
                     replica.admit(&mut work.sink, ask);
                 }
             }
-            Wait::Front(range, term) => {
+            Wait::Front(range, term, front) => {
                 if let Some(replica) = self.replicas.get_mut(&range).filter(|r| r.leads() == Some(term)) {
                     self.dirty.insert(range);
-                    replica.bounds(mvcc::Bounds { current: x, compacted });
+                    replica.bounds(front, mvcc::Bounds { current: x, compacted });
                 }
             }
             Wait::Call(id) => self.begin_parts(id, x, now),

@@ -29,7 +29,11 @@ pub struct Fetched {
 
 impl fmt::Display for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fetch {}/{} seq={} oldest={} take={}", self.store, self.incarnation, self.seq, self.oldest, self.take)
+        write!(
+            f,
+            "fetch {}/{} seq={} oldest={} take={}",
+            self.store, self.incarnation, self.seq, self.oldest, self.take
+        )
     }
 }
 impl fmt::Display for Fetched {
