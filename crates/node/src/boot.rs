@@ -2,7 +2,7 @@
 
 use base::codec::{get_bytes, get_u64, put_bytes, put_u64};
 use base::{
-    BootId, ClusterId, Descriptor, Epoch, Error, Incarnation, Place, RangeId, ReplicaId, Result, Span, StoreId,
+    BootId, ClusterId, Descriptor, Epoch, Error, Incarnation, Place, RangeId, ReplicaId, Result, Span, StoreId, Tick,
 };
 use bytes::Bytes;
 use engine::{Batch, Cf, Engine, Read, keys};
@@ -70,6 +70,7 @@ const IDENTITY: &str = "identity";
 const INCARNATION: &str = "incarnation";
 const DIRECTORY: &str = "directory";
 const BOUND: &str = "filter bound";
+const PROMISED: &str = "longest promise";
 
 /// Who is on this disk; `None` when it is empty.
 pub fn identity(read: &impl Read) -> Result<Option<Identity>> {
@@ -112,8 +113,9 @@ pub fn directory(read: &impl Read) -> Result<Vec<Descriptor>> {
     (0..n).map(|_| Descriptor::decode(&mut b)).collect()
 }
 
-/// Raises the incarnation, durably: before the first beat of this life. Returns it, and whether it is the first.
-pub fn raise_incarnation(engine: &impl Engine) -> Result<Incarnation> {
+/// Raises the incarnation, durably: before the first beat of this life. Returns it, and for how long any life up to
+/// this one may have promised support: `promise` is the longest that this one will.
+pub fn raise_incarnation(engine: &impl Engine, promise: Tick) -> Result<(Incarnation, Tick)> {
     let before = match engine.get(Cf::Data, &keys::store(INCARNATION))? {
         Some(mut b) => get_u64(&mut b)?,
         None => 0,
@@ -122,8 +124,15 @@ pub fn raise_incarnation(engine: &impl Engine) -> Result<Incarnation> {
     let mut value = Vec::new();
     put_u64(&mut value, before + 1);
     batch.put(Cf::Data, keys::store(INCARNATION), value);
+    let longest = match engine.get(Cf::Data, &keys::store(PROMISED))? {
+        Some(mut b) => promise.max(Tick(get_u64(&mut b)?)),
+        None => promise,
+    };
+    let mut value = Vec::new();
+    put_u64(&mut value, longest.0);
+    batch.put(Cf::Data, keys::store(PROMISED), value);
     engine.write(&batch, true)?;
-    Ok(Incarnation(before + 1))
+    Ok((Incarnation(before + 1), longest))
 }
 
 /// The persisted bound of the compaction filter.

@@ -49,6 +49,15 @@ struct Call {
     state: State,
 }
 
+impl Call {
+    fn weight(&self) -> usize {
+        match &self.ask {
+            ClientAsk::Kv(request) => range::weight(request),
+            ClientAsk::Compact(_) | ClientAsk::Hash(_) => 256,
+        }
+    }
+}
+
 /// All of them.
 #[derive(Default, Debug)]
 pub(crate) struct Calls {
@@ -56,6 +65,7 @@ pub(crate) struct Calls {
     /// Parts sent to other nodes travel under ids of their own.
     hops: BTreeMap<CallId, (CallId, u32)>,
     next_hop: u64,
+    bytes: usize,
     /// Ended by a part that failed.
     failed: Vec<(CallId, Error)>,
 }
@@ -67,6 +77,22 @@ impl Calls {
     /// A late reply to a hop of an earlier life must not meet a hop of this one.
     pub fn new(incarnation: base::Incarnation) -> Calls {
         Calls { next_hop: HOPS + (incarnation.0 << 32), ..Calls::default() }
+    }
+
+    fn put(&mut self, id: CallId, call: Call) {
+        self.bytes += call.weight();
+        self.open.insert(id, call);
+    }
+
+    fn take(&mut self, id: &CallId) -> Option<Call> {
+        let call = self.open.remove(id)?;
+        self.bytes -= call.weight();
+        Some(call)
+    }
+
+    /// About how much memory they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn len(&self) -> usize {
@@ -89,6 +115,8 @@ impl Calls {
 
     /// A node went away with calls handed to it.
     pub fn hop_lost(&mut self, peer: StoreId) -> Vec<(CallId, Result<Outcome>)> {
+        let open = &self.open;
+        self.hops.retain(|_, (call, _)| open.contains_key(call));
         let mut lost = Vec::new();
         for (id, call) in &mut self.open {
             match &mut call.state {
@@ -110,7 +138,7 @@ impl Calls {
         let text = "the connection to the range's leader was lost while the write was on its way";
         lost.into_iter()
             .map(|id| {
-                self.open.remove(&id);
+                self.take(&id);
                 (id, Err(Error::new(Kind::Unknown, text)))
             })
             .collect()
@@ -128,7 +156,7 @@ fn can_write(ask: &ClientAsk) -> bool {
 impl<E: Engine> Node<E> {
     /// ③ submit: the one door into a node.
     pub(crate) fn take_call(&mut self, id: CallId, ask: ClientAsk, deadline: Tick, now: Tick) {
-        self.calls.open.insert(id, Call { ask, deadline, state: State::Parked(now) });
+        self.calls.put(id, Call { ask, deadline, state: State::Parked(now) });
     }
 
     /// Calls that wait are tried: handled here, handed over, or parked again.
@@ -146,7 +174,8 @@ impl<E: Engine> Node<E> {
                 let away = matches!(call.state, State::Away(_)) && can_write(&call.ask);
                 let kind = if away { Kind::Unknown } else { Kind::Refused(Refusal::Timeout) };
                 effects.replies.push((id, Err(Error::new(kind, "the call's time is over"))));
-                self.calls.open.remove(&id);
+                self.calls.take(&id);
+                self.calls.hops.retain(|_, (call, _)| *call != id);
                 continue;
             }
             match call.state {
@@ -176,7 +205,7 @@ impl<E: Engine> Node<E> {
                 }
                 Err(e) => {
                     effects.replies.push((id, Err(e)));
-                    self.calls.open.remove(&id);
+                    self.calls.take(&id);
                     return;
                 }
             },
@@ -190,12 +219,12 @@ impl<E: Engine> Node<E> {
 
     /// The leader of the range is here.
     fn handle_here(&mut self, id: CallId, range: RangeId, now: Tick, work: &mut Work<E::View>) {
-        let Some(call) = self.calls.open.remove(&id) else { return };
+        let Some(call) = self.calls.take(&id) else { return };
         let Some(replica) = self.replicas.get_mut(&range) else { return };
         self.dirty.insert(range);
         let origin = Origin::Local(id);
         if let ClientAsk::Kv(request) = &call.ask
-            && is_without_room(&self.full, replica.descriptor(), request)
+            && is_without_room(&self.door.full, replica.descriptor(), request)
         {
             work.sink.replies.push((origin, Err(Error::refused(Refusal::NoSpace))));
             return;
@@ -234,9 +263,10 @@ impl<E: Engine> Node<E> {
             ClientAsk::Hash(_) => return,
         };
         marker!("call.one hop");
+        let life = self.liveness.incarnation_of(to);
         call.state = State::Away(to);
         let ms = call.deadline.since(now) / 1_000_000;
-        self.outbox.now(to, &Part::Call(id, ms, ask));
+        self.outbox.now(to, &Part::Call(id, (ms, life), ask));
     }
 
     /// The range's leader if known; else, for a range with no replica here, one that has a replica and can tell.
@@ -282,7 +312,7 @@ impl<E: Engine> Node<E> {
                 if let Ok(o) = &result {
                     self.shown.raise(base::Issued::witnessed(o.revision));
                 }
-                self.calls.open.remove(&id);
+                self.calls.take(&id);
                 effects.replies.push((id, result));
             }
         }
@@ -315,7 +345,7 @@ impl<E: Engine> Node<E> {
 
     /// Asks for the parts that nobody was asked for yet; ends the call when all are there.
     fn go_on_with_parts(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
-        let Some(mut call) = self.calls.open.remove(&id) else { return };
+        let Some(mut call) = self.calls.take(&id) else { return };
         let State::Parts { x, compacted, parts } = &mut call.state else { return };
         let (x, compacted) = (*x, *compacted);
         let mut overtaken = false;
@@ -343,7 +373,7 @@ impl<E: Engine> Node<E> {
             effects.replies.push((id, combine(&call.ask, done, x)));
             return;
         }
-        self.calls.open.insert(id, call);
+        self.calls.put(id, call);
     }
 
     fn ask_part(
@@ -367,7 +397,8 @@ impl<E: Engine> Node<E> {
             self.calls.hops.insert(hop, (id, i));
             p.asked = Some(to);
             let ms = deadline.since(now) / 1_000_000;
-            self.outbox.now(to, &Part::Call(hop, ms, Ask::At(p.range, p.spec.clone(), x, compacted)));
+            let life = self.liveness.incarnation_of(to);
+            self.outbox.now(to, &Part::Call(hop, (ms, life), Ask::At(p.range, p.spec.clone(), x, compacted)));
         }
     }
 
@@ -457,7 +488,7 @@ impl<E: Engine> Node<E> {
             }
         }
         for (id, e) in std::mem::take(&mut self.calls.failed) {
-            if self.calls.open.remove(&id).is_some() {
+            if self.calls.take(&id).is_some() {
                 effects.replies.push((id, Err(e)));
             }
         }
@@ -482,7 +513,7 @@ impl<E: Engine> Node<E> {
                     },
                     Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
                 };
-                self.calls.open.insert(id, Call { ask, deadline, state: State::Parked(now + PAUSE) });
+                self.calls.put(id, Call { ask, deadline, state: State::Parked(now + PAUSE) });
             }
             Origin::Remote(store, id) => {
                 let range = range.unwrap_or(RangeId::META);

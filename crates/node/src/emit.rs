@@ -4,23 +4,30 @@
 use crate::effects::{Effects, Outgoing};
 use crate::frame::{Builder, Frame, Part, Stream};
 use crate::node::{Node, Work};
-use base::{Incarnation, Index, Leased, RangeId, Stage, StoreId, Tick, marker};
+use base::{Error, Incarnation, Kind, Leased, RangeId, Stage, StoreId, Tick, marker};
 use engine::Engine;
 use range::Letter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a commit may stay untold when nothing else is said.
 const TELL_AFTER: Tick = Tick::ms(10);
 
+/// A frame of this size takes no more parts: one that is larger than the transport carries would be lost whole.
+const LARGE_FRAME: usize = base::limits::MAX_FRAME_BYTES / 4;
+
+/// A larger answer is not sent to another node.
+const LARGEST_REPLY: usize = base::limits::MAX_FRAME_BYTES / 2;
+
 /// Frames being filled, and the numbers of those sent and taken.
 pub(crate) struct Outbox {
     incarnation: Incarnation,
-    building: BTreeMap<(StoreId, Stream), Builder>,
+    /// More than one only when what there is to say is very large.
+    building: BTreeMap<(StoreId, Stream), Vec<Builder>>,
     sent: BTreeMap<(StoreId, Stream), u64>,
     /// The life and the number of the last frame taken from a peer's stream.
     taken: BTreeMap<(StoreId, Stream), (Incarnation, u64)>,
     /// Ranges led here whose followers were not told the commit index: until when that can wait.
-    untold: BTreeMap<RangeId, (Tick, Index)>,
+    untold: BTreeMap<RangeId, Tick>,
 }
 
 impl Outbox {
@@ -35,7 +42,21 @@ impl Outbox {
     }
 
     fn push(&mut self, to: StoreId, stream: Stream, part: &Part) {
-        self.building.entry((to, stream)).or_default().push(part);
+        let frames = self.building.entry((to, stream)).or_default();
+        if frames.last().is_none_or(|b| b.len() > LARGE_FRAME && !base::bug!("frame-too-large-to-send")) {
+            frames.push(Builder::default());
+        }
+        let Some(frame) = frames.last_mut() else { return };
+        let before = frame.len();
+        frame.push(part);
+        if let Part::Reply(id, Ok(_)) = part
+            && frame.len() - before > LARGEST_REPLY
+        {
+            marker!("node.reply too large for a hop");
+            let text = format!("an answer of {} bytes does not fit one hop: set a limit", frame.len() - before);
+            frame.cut(before);
+            frame.push(&Part::Reply(*id, Err(Error::new(Kind::Unimplemented, text))));
+        }
     }
     /// Leaves at once, on the lane of liveness.
     pub fn control(&mut self, to: StoreId, part: &Part) {
@@ -66,17 +87,19 @@ impl Outbox {
     }
 
     pub fn next_wake(&self) -> Tick {
-        self.untold.values().map(|(t, _)| *t).min().unwrap_or(Tick::FAR)
+        self.untold.values().copied().min().unwrap_or(Tick::FAR)
     }
 
     fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
         let (mut now, mut after) = (Vec::new(), Vec::new());
-        for ((to, stream), builder) in std::mem::take(&mut self.building) {
+        for ((to, stream), builders) in std::mem::take(&mut self.building) {
             let number = self.sent.entry((to, stream)).or_default();
-            *number += 1;
-            let bytes = builder.finish(stream, self.incarnation, *number);
-            let out = Outgoing { to, lane: stream.lane(), bytes };
-            if stream == Stream::After { after.push(out) } else { now.push(out) }
+            for builder in builders {
+                *number += 1;
+                let bytes = builder.finish(stream, self.incarnation, *number);
+                let out = Outgoing { to, lane: stream.lane(), bytes };
+                if stream == Stream::After { after.push(out) } else { now.push(out) }
+            }
         }
         (now, after)
     }
@@ -88,12 +111,12 @@ impl<E: Engine> Node<E> {
         for (range, to) in std::mem::take(&mut work.sink.snapshots) {
             self.offer_snapshot(range, to, now, &mut work);
         }
-        let fresh: Vec<RangeId> = self.note_commits(&work.sink.now, now);
+        let untold = std::mem::take(&mut work.sink.untold);
+        let fresh: Vec<RangeId> = self.note_commits(untold, &work.sink.now, now);
         for letter in work.sink.now.drain(..) {
             self.outbox.now(letter.to.store, &Part::Letter(letter));
         }
         self.tell_commits(fresh, now);
-        let waits = !work.sink.after.is_empty();
         for letter in work.sink.after.drain(..) {
             self.outbox.after(letter.to.store, &Part::Letter(letter));
         }
@@ -103,7 +126,7 @@ impl<E: Engine> Node<E> {
             work.sink.mark(Stage::FrameAll, 0);
         }
         effects.frames = frames;
-        if !work.sink.batch.is_empty() || waits {
+        if !work.sink.batch.is_empty() || !after.is_empty() {
             work.sink.mark(Stage::WriteAll, 0);
             let batch = std::mem::take(&mut work.sink.batch);
             let receipts = std::mem::take(&mut work.sink.receipts);
@@ -119,38 +142,42 @@ impl<E: Engine> Node<E> {
             effects.leased.push((proof, Leased::new(ready, proof.until)));
         }
         self.count(&work);
+        self.door.queued += work.sink.queued;
         effects.samples = std::mem::take(&mut work.sink.samples);
         if now >= self.clock.next_status {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());
         }
-        effects.stopped = self.clock.said_goodbye && self.outstanding.is_empty();
+        effects.stopped = self.clock.said_goodbye && self.writes.outstanding.is_empty();
         effects.wake = self.next_wake(now, effects);
     }
 
-    /// Followers learn a commit with the next entries; without any, a little later.
-    fn note_commits(&mut self, letters: &[Letter], now: Tick) -> Vec<RangeId> {
-        for (range, replica) in &self.replicas {
-            if replica.leads().is_none() {
-                self.outbox.untold.remove(range);
+    /// Followers learn a commit with the next entries; without any, a little later. `untold`: ranges with a follower
+    /// that has what is committed and was not told.
+    fn note_commits(&mut self, untold: Vec<RangeId>, letters: &[Letter], now: Tick) -> Vec<RangeId> {
+        let replicas = &self.replicas;
+        self.outbox.untold.retain(|range, _| replicas.get(range).is_some_and(|r| r.leads().is_some()));
+        for range in untold {
+            self.outbox.untold.entry(range).or_insert(now + TELL_AFTER);
+        }
+        // An append that left in this step tells it, if it was made late enough, to its receiver.
+        let mut told: BTreeMap<RangeId, BTreeSet<StoreId>> = BTreeMap::new();
+        for l in letters {
+            let raft::Message::Append(append) = &l.message else { continue };
+            let Some(replica) = self.replicas.get(&l.range).filter(|_| self.outbox.untold.contains_key(&l.range)) else {
+                continue;
+            };
+            if append.commit >= replica.commit() || base::bug!("any-append-tells-the-commit") {
+                told.entry(l.range).or_default().insert(l.to.store);
             }
         }
-        let mut ranges: Vec<RangeId> = letters.iter().map(|l| l.range).collect();
-        ranges.dedup();
-        for range in &ranges {
-            let carries = letters.iter().any(|l| l.range == *range && matches!(l.message, raft::Message::Append(_)));
-            if carries {
-                self.outbox.untold.remove(range);
+        for (range, stores) in told {
+            let members = self.replicas.get(&range).map_or(0, |r| r.descriptor().replicas.len());
+            if stores.len() + 1 >= members {
+                self.outbox.untold.remove(&range);
             }
         }
-        for range in std::mem::take(&mut self.committed) {
-            let Some(replica) = self.replicas.get(&range).filter(|r| r.leads().is_some()) else { continue };
-            if !ranges.contains(&range) {
-                self.outbox.untold.entry(range).or_insert((now + TELL_AFTER, replica.commit())).1 = replica.commit();
-            }
-        }
-        let due = self.outbox.untold.iter().filter(|(_, (t, _))| now >= *t).map(|(r, _)| *r);
-        due.collect()
+        self.outbox.untold.iter().filter(|(_, t)| now >= **t).map(|(r, _)| *r).collect()
     }
 
     fn tell_commits(&mut self, ranges: Vec<RangeId>, _now: Tick) {

@@ -80,8 +80,8 @@ pub enum Part {
     Letter(Letter),
     /// A committed index without entries: range, from, to whom.
     Commit(RangeId, Place, Place, Committed),
-    /// A forwarded call: its id at the sender, the milliseconds it may still take.
-    Call(CallId, u64, Ask),
+    /// A forwarded call: its id at the sender, the milliseconds it may still take, the life of the receiver it is for.
+    Call(CallId, (u64, Incarnation), Ask),
     Reply(CallId, Result<Outcome>),
     Fetch(Fetch),
     Fetched(Fetched),
@@ -119,6 +119,11 @@ impl Builder {
     pub fn push(&mut self, part: &Part) {
         put_part(&mut self.parts, part);
         self.count += 1;
+    }
+    /// Takes the last part out again: the frame had this many bytes before it.
+    pub fn cut(&mut self, bytes: usize) {
+        self.parts.truncate(bytes);
+        self.count -= 1;
     }
     /// Nothing in it?
     pub fn is_empty(&self) -> bool {
@@ -199,8 +204,8 @@ fn put_part(out: &mut Vec<u8>, part: &Part) {
                 put_u64(out, v);
             }
         }
-        Part::Call(id, ms, ask) => {
-            put_ids(out, 4, &[id.0, *ms]);
+        Part::Call(id, (ms, life), ask) => {
+            put_ids(out, 4, &[id.0, *ms, life.0]);
             put_ask(out, ask);
         }
         Part::Reply(id, result) => {
@@ -239,7 +244,7 @@ fn get_part(b: &mut Bytes) -> Result<Part> {
             let (leader_term, index) = (Term(get_u64(b)?), Index(get_u64(b)?));
             Part::Commit(range, from, to, Committed { leader_term, index, entry_term: Term(get_u64(b)?) })
         }
-        4 => Part::Call(CallId(get_u64(b)?), get_u64(b)?, get_ask(b)?),
+        4 => Part::Call(CallId(get_u64(b)?), (get_u64(b)?, Incarnation(get_u64(b)?)), get_ask(b)?),
         5 => Part::Reply(CallId(get_u64(b)?), get_result(b)?),
         6 => {
             let (store, incarnation) = (StoreId(get_u64(b)?), Incarnation(get_u64(b)?));

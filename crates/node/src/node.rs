@@ -95,17 +95,28 @@ pub struct Node<E: Engine> {
     pub(crate) snapshots: Snapshots<E::View>,
     pub(crate) outbox: Outbox,
     pub(crate) bounds: Bounds,
-    pub(crate) outstanding: VecDeque<Outstanding>,
-    pub(crate) next_write: u64,
+    pub(crate) writes: Writes,
     pub(crate) dirty: BTreeSet<RangeId>,
-    /// Ranges led here whose commit index rose in this step.
-    pub(crate) committed: Vec<RangeId>,
     pub(crate) deadlines: Deadlines,
-    /// Stores without room for clients' writes.
-    pub(crate) full: BTreeSet<StoreId>,
+    pub(crate) door: Door,
     pub(crate) shown: Issued,
     pub(crate) counters: Counters,
     pub(crate) clock: Clockwork,
+}
+
+/// Write tasks that were handed out.
+pub(crate) struct Writes {
+    pub outstanding: VecDeque<Outstanding>,
+    pub next: u64,
+}
+
+/// What keeps calls out.
+#[derive(Default)]
+pub(crate) struct Door {
+    /// Stores without room for clients' writes.
+    pub full: BTreeSet<StoreId>,
+    /// Bytes of calls that wait at leaders here.
+    pub queued: i64,
 }
 
 /// Things a node does now and then.
@@ -171,7 +182,7 @@ impl<E: Engine> Node<E> {
     pub fn open(config: Config, engine: E, rng: Rng, now: Tick) -> Result<Node<E>> {
         let empty = || Error::corrupt("the store is empty: bootstrap it first");
         let identity = boot::identity(&engine)?.ok_or_else(empty)?;
-        let incarnation = boot::raise_incarnation(&engine)?;
+        let (incarnation, longest) = boot::raise_incarnation(&engine, config.election_timeout)?;
         let directory = Directory::new(boot::directory(&engine)?);
         let mut reset = Batch::new();
         let mut replicas = BTreeMap::new();
@@ -187,7 +198,8 @@ impl<E: Engine> Node<E> {
         // A first life has promised nothing, nor has a store without peers; a later life may have, until D from now.
         let alone = directory.ranges().all(|d| d.replicas.len() == 1);
         let promised = incarnation != Incarnation(1) && !alone;
-        let voting_from = if promised { now + config.election_timeout } else { Tick::ZERO };
+        let longest = if base::bug!("longest-promise-forgotten") { config.election_timeout } else { longest };
+        let voting_from = if promised { now + longest } else { Tick::ZERO };
         let times = (config.heartbeat, config.election_timeout);
         let mut liveness = Liveness::new(identity.store, incarnation, times, voting_from);
         liveness.enable_leases(config.leases);
@@ -210,10 +222,9 @@ impl<E: Engine> Node<E> {
             snapshots: Snapshots::new(incarnation),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
-            outstanding: VecDeque::new(),
-            next_write: 1,
+            writes: Writes { outstanding: VecDeque::new(), next: 1 },
             deadlines: Deadlines::default(),
-            full: BTreeSet::new(),
+            door: Door::default(),
             shown: Issued::witnessed(shown.max(Revision::FIRST)),
             counters: Counters::default(),
             clock: Clockwork::default(),
@@ -226,7 +237,6 @@ impl<E: Engine> Node<E> {
             replicas,
             liveness,
             dirty,
-            committed: Vec::new(),
         })
     }
 
@@ -268,9 +278,6 @@ impl<E: Engine> Node<E> {
         let dirty = std::mem::take(&mut self.dirty);
         for range in dirty {
             let Some(replica) = self.replicas.get_mut(&range) else { continue };
-            if replica.has_unapplied() {
-                self.committed.push(range);
-            }
             let mut t = turn!(self, work, now);
             if range == RangeId::META {
                 replica.serve_fetches(&mut t)?;
@@ -339,10 +346,17 @@ impl<E: Engine> Node<E> {
         Ok(())
     }
 
+    /// Do more calls wait inside this node than it has memory for?
+    pub(crate) fn is_crowded(&self, work: &Work<E::View>) -> bool {
+        let waiting = (self.fetches.waiting() as i64).saturating_mul(range::READ_WEIGHT);
+        let bytes = self.calls.bytes() as i64 + self.door.queued + work.sink.queued + waiting;
+        bytes >= self.config.limits.max_queued_bytes as i64 && !base::bug!("no-bound-on-waiting-calls")
+    }
+
     /// Has the writer finished a turn lately? A stalled disk must lose its leases.
     pub(crate) fn disk_ok(&self, now: Tick) -> bool {
         let patience = Tick(self.config.election_timeout.0 / 2);
-        self.outstanding.front().is_none_or(|o| now < o.since + patience)
+        self.writes.outstanding.front().is_none_or(|o| now < o.since + patience)
     }
 
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
@@ -369,8 +383,8 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
         effects: &mut Effects<E>,
     ) -> Result<()> {
-        while self.outstanding.front().is_some_and(|o| o.seq <= seq) {
-            let Some(o) = self.outstanding.pop_front() else { break };
+        while self.writes.outstanding.front().is_some_and(|o| o.seq <= seq) {
+            let Some(o) = self.writes.outstanding.pop_front() else { break };
             for receipt in o.receipts {
                 if let Some(replica) = self.replicas.get_mut(&receipt.range) {
                     self.dirty.insert(receipt.range);
@@ -392,6 +406,13 @@ impl<E: Engine> Node<E> {
     /// Slow things: bounds, leaders that should follow the sequencer, calls that nobody waits for any more.
     fn sweep(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         self.raise_bound(work);
+        let (own, liveness) = (self.identity.store, &self.liveness);
+        // A full store that is gone keeps nobody from writing.
+        self.door.full.retain(|s| *s == own || liveness.is_heard(*s, now));
+        for ask in self.fetches.drop_late(now) {
+            work.sink.replies.push((ask.origin, Err(Error::refused(base::Refusal::Timeout))));
+        }
+        self.replicas.values_mut().for_each(|r| r.drop_late(&mut work.sink, now));
         self.follow_sequencer(now, work)
     }
 
@@ -441,7 +462,7 @@ impl<E: Engine> Node<E> {
         if self.clock.said_goodbye {
             return Ok(());
         }
-        let waiting = now < since + Tick::ms(300) && !(self.outstanding.is_empty() && now >= since + Tick::ms(50));
+        let waiting = now < since + Tick::ms(300) && !(self.writes.outstanding.is_empty() && now >= since + Tick::ms(50));
         if waiting {
             return Ok(());
         }
@@ -524,11 +545,11 @@ impl<E: Engine> Node<E> {
 
     /// Takes a write task's number and remembers what it carries.
     pub(crate) fn hand_out(&mut self, batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
-        let seq = self.next_write;
-        self.next_write += 1;
+        let seq = self.writes.next;
+        self.writes.next += 1;
         let fresh = self.bounds.fresh.take();
         let bound = if base::bug!("any-write-ends-the-writing-bound") { self.bounds.writing } else { fresh };
-        self.outstanding.push_back(Outstanding { seq, since: now, receipts, bound });
+        self.writes.outstanding.push_back(Outstanding { seq, since: now, receipts, bound });
         WriteTask { seq, batch, sync, frames: Vec::new() }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Fetches {
     term: Term,
     sent_to: Option<StoreId>,
     resend: bool,
+    /// Patience with the store that was asked is over.
+    unanswered: bool,
 }
 
 /// Patience for a lost fetch or reply.
@@ -73,7 +75,39 @@ impl Fetches {
             term: Term(0),
             sent_to: None,
             resend: false,
+            unanswered: false,
         }
+    }
+
+    /// Was a reply waited for in vain since the last sending?
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered
+    }
+
+    /// Who was asked last.
+    pub fn sent_to(&self) -> Option<StoreId> {
+        self.sent_to
+    }
+
+    /// How many wait for an X or a number.
+    pub fn waiting(&self) -> usize {
+        self.waits.len() + self.flying.iter().map(|f| f.waits.len()).sum::<usize>()
+    }
+
+    /// Reads whose time is over; nobody waits for them any more.
+    pub fn drop_late(&mut self, now: Tick) -> Vec<ReadAsk> {
+        let mut late = Vec::new();
+        let waits = self.flying.iter_mut().map(|f| &mut f.waits).chain([&mut self.waits]);
+        for list in waits {
+            list.retain(|w| match w {
+                Wait::Read(_, ask) if now >= ask.deadline => {
+                    late.push(ask.clone());
+                    false
+                }
+                _ => true,
+            });
+        }
+        late
     }
 
     /// This evaluation takes part in the next fetch.
@@ -110,8 +144,11 @@ impl Fetches {
     }
 
     pub fn pass_time(&mut self, now: Tick) {
-        if self.flying.front().is_some_and(|f| now >= f.sent_at + RESEND_AFTER) {
+        if let Some(f) = self.flying.front_mut().filter(|f| now >= f.sent_at + RESEND_AFTER) {
+            // Also when there is nobody to send to: the next look is not due before that time.
+            f.sent_at = now;
             self.resend = true;
+            self.unanswered = true;
         }
     }
 
@@ -131,6 +168,7 @@ impl Fetches {
             return out;
         }
         let oldest = self.flying.front().map_or(self.next, |f| f.fetch.seq);
+        self.unanswered = false;
         if self.resend {
             self.resend = false;
             for f in &mut self.flying {

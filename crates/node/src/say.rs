@@ -9,7 +9,7 @@ impl fmt::Display for Part {
             Part::Beat(b) => write!(f, "{b}"),
             Part::Letter(l) => write!(f, "{} {}→{} {}", l.range, l.from.replica, l.to.replica, l.message),
             Part::Commit(range, from, to, told) => write!(f, "{range} {}→{} {told}", from.replica, to.replica),
-            Part::Call(id, ms, ask) => write!(f, "{id} within {ms}ms {ask}"),
+            Part::Call(id, (ms, _), ask) => write!(f, "{id} within {ms}ms {ask}"),
             Part::Reply(id, Ok(o)) => write!(f, "{id} answered at {}", o.revision),
             Part::Reply(id, Err(e)) => write!(f, "{id} refused: {e}"),
             Part::Fetch(x) => write!(f, "{x}"),

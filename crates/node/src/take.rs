@@ -23,7 +23,14 @@ impl<E: Engine> Node<E> {
             Input::Frame(from, bytes) => self.take_frame(from, bytes, now, work, effects)?,
             Input::Connected(peer) => self.connected(peer, now, work)?,
             Input::Disconnected(peer) => self.disconnected(peer, effects),
-            Input::Call(id, ask, deadline) => self.take_call(id, ask, deadline, now),
+            Input::Call(id, ask, deadline) => {
+                if self.is_crowded(work) {
+                    marker!("call.too many");
+                    work.sink.replies.push((Origin::Local(id), Err(Error::refused(Refusal::TooManyRequests))));
+                } else {
+                    self.take_call(id, ask, deadline, now);
+                }
+            }
             Input::Written(seq) => self.written(seq, now, work, effects)?,
             Input::Proved(ready) => self.proved(ready, now, work)?,
             Input::Unproved(proof, ready) => {
@@ -100,7 +107,12 @@ impl<E: Engine> Node<E> {
             Part::Beat(beat) => {
                 let mut turned = Turned::default();
                 let disk_ok = self.disk_ok(now);
+                let before = self.liveness.incarnation_of(from);
                 self.liveness.receive(from, &beat, now, disk_ok, &mut turned);
+                if self.liveness.incarnation_of(from) != before {
+                    // What was handed to its earlier life will not be answered.
+                    self.hops_lost(from, effects);
+                }
                 self.set_full(from, beat.full);
                 self.liveness_turned(turned, now, work)?;
                 self.campaign_where_fresh(now, work)?;
@@ -112,7 +124,14 @@ impl<E: Engine> Node<E> {
                     replica.receive_commit(&mut turn!(self, work, now), sender, told)?;
                 }
             }
-            Part::Call(id, ms, ask) => self.take_hop(Origin::Remote(from, id), now + Tick::ms(ms), ask, now, work)?,
+            Part::Call(id, (ms, life), ask) => {
+                if life != self.incarnation && !base::bug!("call-of-an-earlier-life") {
+                    // It may have been done then. Whoever sent it hears of this life, and says "unknown" to its client.
+                    marker!("hop.meant for an earlier life");
+                    return Ok(());
+                }
+                self.take_hop(Origin::Remote(from, id), now + Tick::ms(ms), ask, now, work)?;
+            }
             Part::Reply(id, result) => self.hop_answered(from, id, result, effects),
             Part::Fetch(fetch) => {
                 if let Some(meta) = self.replicas.get_mut(&RangeId::META).filter(|_| fetch.store == from) {
@@ -120,7 +139,12 @@ impl<E: Engine> Node<E> {
                     self.dirty.insert(RangeId::META);
                 }
             }
-            Part::Fetched(fetched) => self.landed(fetched, now, work)?,
+            Part::Fetched(fetched) => {
+                if !self.replicas.contains_key(&RangeId::META) {
+                    self.directory.learn(RangeId::META, Some(from));
+                }
+                self.landed(fetched, now, work)?;
+            }
             Part::Offer(range, sender, to, number, (applied, bound)) => {
                 let wanted = addressed(&mut self.replicas, range, (from, sender), to)
                     .is_some_and(|r| r.wants_snapshot(applied.index));
@@ -140,12 +164,12 @@ impl<E: Engine> Node<E> {
 
     /// A store has no room, or has some again.
     fn set_full(&mut self, store: StoreId, full: bool) {
-        if full && self.full.insert(store) {
+        if full && self.door.full.insert(store) {
             marker!("node.store is full");
-        } else if !full && self.full.remove(&store) {
+        } else if !full && self.door.full.remove(&store) {
             marker!("node.store has room again");
         }
-        self.liveness.set_full(self.full.contains(&self.identity.store));
+        self.liveness.set_full(self.door.full.contains(&self.identity.store));
     }
 
     fn take_letter(&mut self, from: StoreId, l: Letter, now: Tick, work: &mut Work<E::View>) -> Result<()> {
@@ -191,6 +215,10 @@ impl<E: Engine> Node<E> {
         marker!("node.peer disconnected");
         self.fetches.path_changed();
         self.snapshots.disconnected(peer, effects);
+        self.hops_lost(peer, effects);
+    }
+
+    fn hops_lost(&mut self, peer: StoreId, effects: &mut Effects<E>) {
         for (id, result) in self.calls.hop_lost(peer) {
             effects.replies.push((id, result));
         }
@@ -200,7 +228,7 @@ impl<E: Engine> Node<E> {
     pub(crate) fn fetch_numbers(&mut self, now: Tick, _work: &mut Work<E::View>) -> Result<()> {
         let own = self.identity.store;
         let here = self.replicas.get(&RangeId::META).is_some_and(|m| m.is_sequencing());
-        let to = if here { Some(own) } else { self.directory.leader(RangeId::META).filter(|s| *s != own) };
+        let to = if here { Some(own) } else { self.sequencer_elsewhere(now) };
         for fetch in self.fetches.take_unsent(to, now) {
             match (to, self.replicas.get_mut(&RangeId::META)) {
                 (Some(s), Some(meta)) if s == own => {
@@ -212,6 +240,28 @@ impl<E: Engine> Node<E> {
             }
         }
         Ok(())
+    }
+
+    /// The sequencer's store. Where no replica of the meta range tells, its stores are tried in turn.
+    fn sequencer_elsewhere(&mut self, now: Tick) -> Option<StoreId> {
+        let own = self.identity.store;
+        if self.replicas.contains_key(&RangeId::META) {
+            return self.directory.leader(RangeId::META).filter(|s| *s != own);
+        }
+        if self.fetches.is_unanswered() {
+            marker!("fetch.another store is tried");
+            self.directory.learn(RangeId::META, None);
+        }
+        if let Some(leader) = self.directory.leader(RangeId::META) {
+            return Some(leader);
+        }
+        let heard = |s: &StoreId| *s != own && self.liveness.is_heard(*s, now);
+        let d = self.directory.get(RangeId::META)?;
+        let stores: Vec<StoreId> = d.replicas.iter().map(|p| p.store).filter(heard).collect();
+        let next = stores.iter().position(|s| Some(*s) == self.fetches.sent_to()).map_or(0, |i| i + 1);
+        let to = if self.fetches.is_unanswered() { stores.get(next).or(stores.first()) } else { None };
+        let to = to.copied().or(self.fetches.sent_to().filter(heard)).or(stores.first().copied());
+        to
     }
 
     /// Numbers arrived: they are given out in the order in which they were wanted.
@@ -272,6 +322,10 @@ impl<E: Engine> Node<E> {
             Ask::Compact(_) => RangeId::META,
         };
         let fetches = self.fetches.sent();
+        if self.is_crowded(work) {
+            work.sink.replies.push((origin, Err(Error::refused(Refusal::TooManyRequests))));
+            return Ok(());
+        }
         let Some(replica) = self.replicas.get_mut(&range).filter(|r| r.leads().is_some()) else {
             marker!("hop.not the leader");
             let leader = self.directory.leader(range).filter(|s| *s != self.identity.store);
@@ -281,7 +335,7 @@ impl<E: Engine> Node<E> {
         };
         self.dirty.insert(range);
         match ask {
-            Ask::Kv(_, request) if is_without_room(&self.full, replica.descriptor(), &request) => {
+            Ask::Kv(_, request) if is_without_room(&self.door.full, replica.descriptor(), &request) => {
                 work.sink.replies.push((origin, Err(Error::refused(Refusal::NoSpace))));
             }
             Ask::Kv(_, request) if request.can_write() => {

@@ -27,6 +27,35 @@ pub struct Command {
     pub arrived: Tick,
 }
 
+impl Command {
+    /// About how much memory it takes while it waits.
+    pub fn weight(&self) -> i64 {
+        weight(&self.request) as i64
+    }
+}
+
+/// About how much memory a waiting read takes.
+pub const READ_WEIGHT: i64 = 256;
+
+/// About how much memory a request takes.
+pub fn weight(request: &Request) -> usize {
+    const BESIDE: usize = 192;
+    BESIDE
+        + match request {
+            Request::Put(p) => p.key.bytes().len() + p.value.len(),
+            Request::Range(r) => r.span.start.bytes().len() + r.span.end.bytes().len(),
+            Request::Delete(d) => d.span.start.bytes().len() + d.span.end.bytes().len(),
+            Request::Txn(t) => {
+                let compare = |c: &mvcc::Compare| match &c.target {
+                    mvcc::CompareTarget::Value(v) => BESIDE + v.len(),
+                    _ => BESIDE,
+                };
+                t.compares.iter().map(compare).sum::<usize>()
+                    + t.success.iter().chain(&t.failure).map(weight).sum::<usize>()
+            }
+        }
+}
+
 /// What is read at a revision.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Spec {

@@ -1,6 +1,6 @@
 //! ⑩ commit → ⑪ complete: replies leave at commit; the effects stay readable in the overlay.
 
-use crate::ask::{Answer, Outcome, Proof, Spec};
+use crate::ask::{Answer, Outcome, Proof, READ_WEIGHT, Spec};
 use crate::replica::Replica;
 use crate::sink::{Asked, Ready, Turn};
 use base::{Index, Revision, Span, Stage, Tick, marker};
@@ -15,6 +15,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             let Some(p) = lead.pending.pop_front() else { return };
             let Some(revision) = p.number else { return };
             turn.sink.counters.committed += 1;
+            turn.sink.queued -= p.command.weight();
             turn.sink.mark(Stage::Complete, turn.now.since(p.command.arrived));
             turn.sink.replies.push((p.command.origin, Ok(Outcome { revision, answer: Answer::Kv(p.reply.known()) })));
         }
@@ -53,7 +54,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             }
         }
         lead.results = results;
+        turn.sink.queued -= READ_WEIGHT * ready.len() as i64;
         for r in done {
+            turn.sink.queued -= r.command.weight();
             let revision = r.x.unwrap_or(Revision::ZERO);
             let reply = r.reply.map(|reply| Outcome { revision, answer: Answer::Kv(reply.known()) });
             let proof = self.proof(turn);

@@ -32,6 +32,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         while let Some(command) = lead.queue.pop_front() {
             if turn.now >= command.deadline {
                 marker!("evaluate.deadline passed");
+                turn.sink.queued -= command.weight();
                 turn.sink.replies.push((command.origin, Err(Error::refused(Refusal::Timeout))));
                 lead.front_left();
                 continue;
@@ -158,6 +159,7 @@ fn evaluate_one<E: Engine>(
     });
     if outside {
         marker!("evaluate.span moved away");
+        turn.sink.queued -= command.weight();
         turn.sink.rerouted.push(Asked::Command(command));
         return Ok(None);
     }

@@ -158,6 +158,14 @@ impl<V> Leading<V> {
         }
     }
 
+    /// About how much memory waits here.
+    pub fn weight(&self) -> i64 {
+        let queued: i64 = self.queue.iter().map(Command::weight).sum();
+        let pending: i64 = self.pending.iter().map(|p| p.command.weight()).sum();
+        let results: i64 = self.results.iter().map(|r| r.command.weight()).sum();
+        queued + pending + results + crate::ask::READ_WEIGHT * self.reads.len() as i64
+    }
+
     /// The front of the queue is dealt with; what it asked for was for it alone.
     pub fn front_left(&mut self) {
         self.front += 1;

@@ -41,6 +41,6 @@ pub mod sink;
 pub mod snapshot;
 pub mod state;
 
-pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, ReadAsk, ReadTask, Spec};
+pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
 pub use replica::{Replica, member, place};
 pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Sink, Turn};

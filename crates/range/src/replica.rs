@@ -1,6 +1,6 @@
 //! One replica: its consensus half, its state half, and, while it leads, what leading takes.
 
-use crate::ask::{Command, ReadAsk};
+use crate::ask::{Command, Proof, READ_WEIGHT, ReadAsk};
 use crate::lead::Leading;
 use crate::sink::{Asked, Ready, Receipt, Sink, Turn};
 use crate::state::{Applied, Loaded, Log};
@@ -148,6 +148,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     fn drain<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, out: Output) -> Result<()> {
         let range = self.descriptor.id;
         self.write_log(turn.sink, &out);
+        if !out.commits.is_empty() {
+            turn.sink.untold.push(range);
+        }
         for (to, message) in out.now {
             turn.sink.now.push(self.letter(to, message));
         }
@@ -225,7 +228,17 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     fn lost_leadership(&mut self, sink: &mut Sink<V>) {
         marker!("range.lost leadership");
         self.confirmed = None;
+        // What this step has already put on the lease goes another way: from here on nothing rests on it. A confirmed
+        // round stays what it is.
+        let range = self.descriptor.id;
+        let ours = |p: &Proof| p.range == range && p.until != Tick::FAR && !base::bug!("lease-outlives-leadership");
+        let (lost, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut sink.leased).into_iter().partition(|(p, _)| ours(p));
+        sink.leased = kept;
+        for (_, ready) in lost {
+            reroute(sink, ready);
+        }
         let Some(lead) = self.lead.take() else { return };
+        sink.queued -= lead.weight();
         sink.rerouted.extend(lead.queue.into_iter().map(Asked::Command));
         for p in lead.pending {
             if p.appended.is_some() {
@@ -254,8 +267,27 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Takes a command into the queue, or sends it another way before anything happened.
     pub fn submit(&mut self, sink: &mut Sink<V>, command: Command) {
         match &mut self.lead {
-            Some(lead) => lead.queue.push_back(command),
+            Some(lead) => {
+                sink.queued += command.weight();
+                lead.queue.push_back(command);
+            }
             None => sink.rerouted.push(Asked::Command(command)),
+        }
+    }
+
+    /// Answers commands whose time is over while nothing is evaluated.
+    pub fn drop_late(&mut self, sink: &mut Sink<V>, now: Tick) {
+        if self.is_serving() {
+            return;
+        }
+        let Some(lead) = self.lead.as_mut().filter(|l| !l.queue.is_empty()) else { return };
+        let (late, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut lead.queue).into_iter().partition(|c| now >= c.deadline);
+        lead.queue = rest;
+        for c in late {
+            marker!("evaluate.deadline passed in the queue");
+            sink.queued -= c.weight();
+            sink.replies.push((c.origin, Err(Error::refused(base::Refusal::Timeout))));
         }
     }
 
@@ -266,6 +298,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         match &mut self.lead {
             Some(lead) if serving && covered => {
                 marker!("read.admitted");
+                sink.queued += READ_WEIGHT;
                 lead.reads.push(ask);
             }
             _ => sink.rerouted.push(Asked::Read(ask)),

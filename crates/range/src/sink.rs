@@ -71,6 +71,10 @@ pub struct Sink<V> {
     pub leased: Vec<(Proof, Ready<V>)>,
     /// Were never handed to Raft: may be routed again.
     pub rerouted: Vec<Asked>,
+    /// Ranges led here with a follower that has committed entries and was not told so.
+    pub untold: Vec<RangeId>,
+    /// Bytes of calls that came to wait here, minus those that left.
+    pub queued: i64,
     /// Members that need a snapshot of this range.
     pub snapshots: Vec<(RangeId, Place)>,
     /// Latencies of stations, in nanoseconds.
@@ -106,6 +110,8 @@ impl<V> Default for Sink<V> {
             replies: Vec::new(),
             leased: Vec::new(),
             rerouted: Vec::new(),
+            untold: Vec::new(),
+            queued: 0,
             snapshots: Vec::new(),
             samples: Vec::new(),
             apply_bytes: 0,

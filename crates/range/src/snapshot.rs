@@ -75,6 +75,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         } else {
             state::drop_log(turn.engine, range, &mut turn.sink.batch)?;
             turn.sink.batch.delete(Cf::Data, keys::local(range, keys::local::LOG_RESET));
+            self.log_bytes = 0;
         }
         turn.sink.sync = true;
         turn.sink.counters.snapshots_installed += 1;
