@@ -1,5 +1,6 @@
 //! One HTTP/2 connection: one task, and every unary call of it is a future inside.
 
+use crate::authority::Lenient;
 use crate::backend::Backend;
 use crate::keepalive::Keepalive;
 use crate::{Gateway, call};
@@ -31,14 +32,14 @@ pub async fn serve<B: Backend>(gateway: Arc<Gateway<B>>, socket: TcpStream, clos
         .max_concurrent_streams(gateway.limits.max_streams)
         .max_header_list_size(MAX_HEADER_BYTES);
     // A client that cannot shake hands has nothing to be told.
-    if let Ok(Ok(connection)) = tokio::time::timeout(HELLO, builder.handshake(socket)).await {
+    if let Ok(Ok(connection)) = tokio::time::timeout(HELLO, builder.handshake(Lenient::new(socket))).await {
         run(gateway, connection, closing).await;
     }
 }
 
 async fn run<B: Backend>(
     gateway: Arc<Gateway<B>>,
-    mut connection: Connection<TcpStream, Bytes>,
+    mut connection: Connection<Lenient<TcpStream>, Bytes>,
     closing: impl Future<Output = ()>,
 ) {
     let limits = &gateway.limits;

@@ -46,6 +46,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 pub mod backend;
 mod call;
 pub mod check;
