@@ -126,7 +126,8 @@ museum:
 	@$(SIM) museum
 
 explore:
-	@$(CARGO) test --release --locked -p flotilla-raft --test explore -- --include-ignored --nocapture
+	@$(CARGO) run --release --locked -p flotilla-raft --example explore
+	@$(CARGO) run --release --locked -p flotilla-raft --features museum --example explore -- --museum
 
 # make mutants SHARD=0/8: one eighth of the mutants of the Raft core; needs `cargo install cargo-mutants`.
 SHARD ?= 0/1

@@ -50,17 +50,19 @@ fn the_data_directory_of_another_cluster_is_refused() {
     if program() == Program::Etcd {
         return; // 3.4 ignores the flags and runs with the other cluster's identity
     }
-    let mut other = Cluster::start(spec(1, ""));
+    // Same names, same numbers: nothing but the cluster itself is different.
+    let mut other = Cluster::start(spec(3, ""));
     put(&other, 0, "theirs");
-    other.stop(0);
+    other.stop(2);
     let mut cluster = Cluster::start(spec(3, ""));
+    put(&cluster, 0, "ours");
     cluster.kill(2);
-    cluster.nodes[2].data_dir = other.nodes[0].data_dir.clone();
+    cluster.nodes[2].data_dir = other.nodes[2].data_dir.clone();
     cluster.spawn(2);
     refused(cluster.wait_end(2, SOON), &["cluster"]);
     put(&cluster, 0, "ours");
-    other.start_node(0); // and their data are as they were
-    put(&other, 0, "theirs");
+    other.start_node(2); // and their data are as they were
+    put(&other, 2, "theirs");
 }
 
 #[test]
