@@ -18,9 +18,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `node` | the step itself, deadlines, bounds, the orderly end |
+//! | `node` | the step itself, deadlines |
 //! | `take` | each input |
-//! | `calls` | clients' calls that need another node, several ranges, or patience |
+//! | `calls` | clients' calls that need another node, or patience |
+//! | `parts` | one call, several ranges, one X |
+//! | `upkeep` | bounds, following the sequencer, the orderly end |
 //! | `numbers` | fetching revisions in order |
 //! | `liveness` | support between stores |
 //! | `snapshots` | state for who is too far behind |
@@ -43,12 +45,14 @@ pub mod frame;
 pub mod liveness;
 mod node;
 mod numbers;
+mod parts;
 mod say;
 mod snapshots;
 pub mod status;
 mod take;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod wire;
 
 pub use boot::{Founding, Identity};

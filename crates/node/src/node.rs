@@ -9,6 +9,7 @@ use crate::liveness::{Liveness, Turned};
 use crate::numbers::Fetches;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
+use crate::upkeep::Bounds;
 use base::{Error, Incarnation, Index, Issued, RangeId, Result, Revision, Rng, StoreId, Tick, marker};
 use engine::{Batch, Engine};
 use placement::Meta;
@@ -53,31 +54,6 @@ pub(crate) struct Work<V> {
     pub sink: Sink<V>,
     pub view: Option<Arc<V>>,
     pub pins: Vec<Arc<Revision>>,
-}
-
-/// The clockwork of bounds: what may be compacted, and who still reads.
-#[derive(Default)]
-pub(crate) struct Bounds {
-    /// The newest compacted revision that came with a fetch or a commit.
-    pub compacted: Revision,
-    /// Persisted and in use.
-    pub bound: Revision,
-    /// Being persisted.
-    pub writing: Option<Revision>,
-    /// In this step's batch; the task that carries it, and no other, says when it is durable.
-    pub fresh: Option<Revision>,
-    pub pins: VecDeque<Arc<Revision>>,
-}
-
-impl Bounds {
-    /// What a new read may not go below: also a bound that is only on its way to the disk.
-    pub fn floor(&self) -> Revision {
-        if base::bug!("floor-forgets-the-bound-being-written") {
-            return self.bound;
-        }
-        // A snapshot may have brought a bound beyond the one that is being written.
-        self.writing.map_or(self.bound, |w| w.max(self.bound))
-    }
 }
 
 /// All replicas of one store.
@@ -400,81 +376,6 @@ impl<E: Engine> Node<E> {
                 effects.bound = Some(bound);
             }
         }
-        Ok(())
-    }
-
-    /// Slow things: bounds, leaders that should follow the sequencer, calls that nobody waits for any more.
-    fn sweep(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        self.raise_bound(work);
-        let (own, liveness) = (self.identity.store, &self.liveness);
-        // A full store that is gone keeps nobody from writing.
-        self.door.full.retain(|s| *s == own || liveness.is_heard(*s, now));
-        for ask in self.fetches.drop_late(now) {
-            work.sink.replies.push((ask.origin, Err(Error::refused(base::Refusal::Timeout))));
-        }
-        self.replicas.values_mut().for_each(|r| r.drop_late(&mut work.sink, now));
-        self.follow_sequencer(now, work)
-    }
-
-    /// The filter's bound follows the compacted revision, but never passes a reader; it is persisted before its use.
-    fn raise_bound(&mut self, work: &mut Work<E::View>) {
-        while self.bounds.pins.front().is_some_and(|p| Arc::strong_count(p) == 1) {
-            self.bounds.pins.pop_front();
-        }
-        self.bounds.pins.retain(|p| Arc::strong_count(p) > 1);
-        let pinned = self.bounds.pins.iter().map(|p| **p).min().unwrap_or(Revision::MAX);
-        let to =
-            if base::bug!("filter-ignores-pins") { self.bounds.compacted } else { self.bounds.compacted.min(pinned) };
-        if to > self.bounds.bound && self.bounds.writing.is_none() {
-            marker!("compact.bound persisted");
-            boot::put_bound(&mut work.sink.batch, to);
-            work.sink.sync = true;
-            self.bounds.writing = Some(to);
-            self.bounds.fresh = Some(to);
-        }
-    }
-
-    /// A range led beside the sequencer saves every write a hop.
-    fn follow_sequencer(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        let own = self.identity.store;
-        let Some(home) = self.directory.leader(RangeId::META).filter(|s| *s != own) else { return Ok(()) };
-        if !self.config.follow_sequencer || !self.liveness.is_heard(home, now) {
-            return Ok(());
-        }
-        for (range, replica) in &mut self.replicas {
-            let Some(to) = replica.descriptor().on(home) else { continue };
-            let last = replica.group().last().0;
-            let near = replica.group().matched(to.replica).is_some_and(|m| m.0 + 64 > last.0);
-            if *range != RangeId::META && replica.is_serving() && near {
-                marker!("node.leader follows the sequencer");
-                replica.transfer(&mut turn!(self, work, now), to.replica)?;
-                self.dirty.insert(*range);
-                // One at a time: moving leaders must not be felt.
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The orderly end: the sequencer lowers its ceiling, leaders hand over, leases are given up, then goodbye.
-    fn stop_in_order(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        let Some(since) = self.clock.stopping else { return Ok(()) };
-        if self.clock.said_goodbye {
-            return Ok(());
-        }
-        let waiting = now < since + Tick::ms(300) && !(self.writes.outstanding.is_empty() && now >= since + Tick::ms(50));
-        if waiting {
-            return Ok(());
-        }
-        for (range, replica) in &mut self.replicas {
-            replica.stop(&mut turn!(self, work, now))?;
-            self.dirty.insert(*range);
-        }
-        marker!("node.goodbye");
-        for (to, beat) in self.liveness.goodbye(now) {
-            self.outbox.control(to, &Part::Beat(beat));
-        }
-        self.clock.said_goodbye = true;
         Ok(())
     }
 
