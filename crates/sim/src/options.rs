@@ -37,6 +37,8 @@ pub struct Options {
     pub log_bytes: u64,
     /// Clients stop after so many operations.
     pub most_asked: u64,
+    /// One node stays deaf for good when everything else is mended: the others must serve without it.
+    pub deaf: bool,
     /// How far from true time clocks may run, parts per million.
     pub drift: u64,
     pub leases: bool,
@@ -126,6 +128,7 @@ impl Options {
             faults,
             log_bytes: *rng.pick(&[2_000, 20_000, 1 << 20]),
             most_asked: u64::MAX,
+            deaf: nodes > 1 && !calm && rng.chance(200_000),
             drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
             leases: !rng.chance(100_000),
             plain: false,

@@ -49,10 +49,11 @@ impl Clients {
         self.ops.iter().map(|(op, _)| op)
     }
 
-    /// Calls that are still inside a node that lives, each on one line; and of the probes how many there are, and how
+    /// Calls that are still inside a node that lives and hears, each on one line; and of the probes how many there are, and how
     /// many succeeded.
-    pub fn left(&self) -> (Vec<String>, (u64, u64)) {
-        let left = self.inside.keys().map(|id| self.ops[*id as usize].0.to_string()).collect();
+    pub fn left(&self, deaf: Option<usize>) -> (Vec<String>, (u64, u64)) {
+        let inside = self.inside.iter().filter(|(_, (host, _))| Some(*host) != deaf);
+        let left = inside.map(|(id, _)| self.ops[*id as usize].0.to_string()).collect();
         let good = |id: &&u64| matches!(self.ops[**id as usize].0.outcome, Outcome::Ok(..));
         let good = self.probes.iter().filter(good).count();
         (left, (self.probes.len() as u64, good as u64))
@@ -191,7 +192,7 @@ impl World<'_> {
     pub(super) fn probe(&mut self) {
         for host in 0..self.hosts.len() {
             for range in 0..self.options.ranges {
-                if self.hosts[host].is_up() {
+                if self.hosts[host].is_up() && self.faults.deaf != Some(host) {
                     let ask = self.clients.workload.probe(range);
                     let id = self.call(host, usize::MAX, Verb::Put, ask);
                     self.clients.probes.push(id);

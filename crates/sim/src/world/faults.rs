@@ -76,13 +76,15 @@ pub(super) struct Faults {
     pub lives: u64,
     pub late_answers: u64,
     garbled: u64,
+    /// Hears nobody, to the end.
+    pub deaf: Option<usize>,
     over: bool,
     struck: bool,
 }
 
 impl Faults {
     pub fn new(rng: Rng) -> Faults {
-        Faults { rng, lives: 0, late_answers: 0, garbled: 0, over: false, struck: false }
+        Faults { rng, lives: 0, late_answers: 0, garbled: 0, deaf: None, over: false, struck: false }
     }
 
     /// When numbers may have been burnt: all the time, once anything broke; else while the first leaders were elected.
@@ -331,6 +333,12 @@ impl World<'_> {
             }
             self.start(i);
         }
+        if self.options.deaf {
+            let (n, deaf) = (self.hosts.len(), self.faults.rng.below(self.hosts.len() as u64) as usize);
+            (0..n).filter(|i| *i != deaf).for_each(|i| self.net.cut(i, deaf));
+            self.faults.deaf = Some(deaf);
+            self.totals.add(Part::Faults, "deaf to the end", 1);
+        }
         for a in 0..self.hosts.len() {
             for b in 0..self.hosts.len() {
                 if a != b && self.hosts[b].is_up() {
@@ -349,6 +357,7 @@ impl World<'_> {
             (Part::Faults, "frame twice", n.duplicated),
             (Part::Faults, "frame overtaken", n.straggled),
             (Part::Faults, "frame replayed late", n.replayed),
+            (Part::Faults, "deaf to the end", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),
             (Part::Protocol, "answer too late", self.faults.late_answers),
             (Part::Checks, "invariants", self.invariants.checked()),

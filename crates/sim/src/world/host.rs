@@ -375,7 +375,6 @@ impl std::fmt::Display for Shown<'_> {
             Input::Ingested(n, r) => write!(f, "snapshot {n} ingested: {}", Fate(r.as_ref().err())),
             Input::Learned(lesson, _) => write!(f, "learned to count in {}", lesson.range),
             Input::Stop => write!(f, "stop"),
-            Input::Learned(lesson, _) => write!(f, "a reader walked over keys of {}", lesson.range),
             Input::Full(full) => write!(f, "disk {}", if *full { "full" } else { "has room" }),
         }
     }

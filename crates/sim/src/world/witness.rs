@@ -277,7 +277,7 @@ impl World<'_> {
             // Without a quorum of the founding nothing can be demanded.
             return Ok(());
         }
-        let (unanswered, served) = self.clients.left();
+        let (unanswered, served) = self.clients.left(self.faults.deaf);
         let healed = Healed { ranges: self.healed_ranges(), unanswered, served };
         self.totals.add(Part::Checks, "heals", 1);
         check_liveness(&healed, &self.rules)
@@ -287,8 +287,8 @@ impl World<'_> {
         let mut out = Vec::new();
         for d in &self.witness.ranges {
             let mut range = HealedRange { range: d.id, leaders: Vec::new(), replicas: Vec::new() };
-            for host in &self.hosts {
-                let Some(node) = &host.node else { continue };
+            for (i, host) in self.hosts.iter().enumerate() {
+                let Some(node) = host.node.as_ref().filter(|_| self.faults.deaf != Some(i)) else { continue };
                 for r in node.replicas().filter(|r| r.descriptor().id == d.id) {
                     if r.leads().is_some() {
                         range.leaders.push(host.store);

@@ -1,0 +1,47 @@
+//! The world itself: one seed is one run, a planted bug is found, an assertion is a finding, crash points recover.
+
+use sim::check::{Rule, Rules};
+use sim::museum::{self, BUGS};
+use sim::options::Options;
+use sim::runner;
+
+#[test]
+fn one_seed_is_one_run_traced_or_not() {
+    let small = Options::of(16);
+    let first = runner::run(&small, Rules::default(), None);
+    let mut lines = 0u64;
+    let mut count = |_: u64, line: std::fmt::Arguments<'_>| lines += u64::from(!line.to_string().is_empty());
+    let traced = runner::run(&small, Rules::default(), Some(&mut count));
+    assert_eq!((first.hash, first.events), (traced.hash, traced.events), "looking changes nothing");
+    assert!(lines > first.events / 2, "{lines} lines for {} events", first.events);
+    assert_eq!(first.violation, None);
+    assert_ne!(runner::run(&Options::of(32), Rules::default(), None).hash, first.hash);
+}
+
+#[test]
+fn the_canary_is_found_and_nothing_stays_planted() {
+    let bug = BUGS.iter().find(|b| b.name == museum::CANARY).expect("the canary is in the museum");
+    assert!(museum::hunt(bug, 1, 50, Rules::default()).is_some());
+    assert!(!base::museum::planted(bug.name));
+}
+
+#[test]
+fn a_failing_assertion_is_a_finding() {
+    for at in [1u64, 500] {
+        let mut lines = 0;
+        let mut fail = |_: u64, _: std::fmt::Arguments<'_>| {
+            lines += 1;
+            assert!(lines < at, "line {at}");
+        };
+        let out = runner::run(&Options::of(16), Rules::default(), Some(&mut fail));
+        let violation = out.violation.expect("it was caught");
+        assert_eq!(violation.rule, Rule::AssertionsHold);
+        assert!(violation.text.contains(&format!("line {at}")), "{violation}");
+    }
+}
+
+#[test]
+fn every_crash_point_of_a_short_run_recovers() {
+    let tried = sim::world::crash_points(1, 60, 1).unwrap_or_else(|v| panic!("{v}"));
+    assert!(tried.recoveries > 200 && tried.acknowledged > 5, "{tried:?}");
+}
