@@ -172,11 +172,10 @@ impl Conf {
     }
 
     fn take_in(&mut self, change: &Change, old: &Conf) -> Result<()> {
-        if let Change::Voter(m) | Change::Learner(m) = change {
-            if m.store.0 == 0 || old.member(m.replica).is_some_and(|known| known.store != m.store) {
+        if let Change::Voter(m) | Change::Learner(m) = change
+            && (m.store.0 == 0 || old.member(m.replica).is_some_and(|known| known.store != m.store)) {
                 return Err(wrong("a replica does not move between stores"));
             }
-        }
         match change {
             Change::Voter(m) => {
                 remove(&mut self.learners, m.replica);

@@ -53,7 +53,7 @@ impl Group {
         let free = |m: Member| {
             m.replica == self.cfg.replica || (not_leader(m) && !ctx.supports.vouches(m.store, leader.store))
         };
-        self.tries % 8 != 0 && self.conf.quorum(not_leader) && !self.conf.quorum(free)
+        !self.tries.is_multiple_of(8) && self.conf.quorum(not_leader) && !self.conf.quorum(free)
     }
 
     /// May this replica ask for votes? Not without a vote of its own, not before its store may vote, and not with a
@@ -89,12 +89,11 @@ impl Group {
             from = end.index.next();
             changes.extend(some.iter().filter(|e| matches!(e.payload, Payload::Conf(_))).map(|e| e.index));
         }
-        if let [.., committed, _] = changes[..] {
-            if committed > self.log.commit {
+        if let [.., committed, _] = changes[..]
+            && committed > self.log.commit {
                 marker!("raft.election.commit_proved_by_conf");
                 self.set_commit(ctx, committed, out);
             }
-        }
         let waits = changes.first().is_some_and(|first| *first <= self.log.commit);
         if waits {
             marker!("raft.election.waits_for_conf");
@@ -160,13 +159,12 @@ impl Group {
 
     /// A vote: once per term, for a log that is not behind ours, and not while bound to a leader.
     pub(crate) fn on_vote(&mut self, ctx: &mut Ctx, from: Member, m: VoteRequest, out: &mut Output) {
-        if let (Some(term), Some(f)) = (m.released, self.fortified) {
-            if f.term == term {
+        if let (Some(term), Some(f)) = (m.released, self.fortified)
+            && f.term == term {
                 // the candidate carries that leader's word, which may travel faster than its Defortify
                 marker!("raft.vote.released");
                 self.fortified = None;
             }
-        }
         if self.refuses(ctx, from, &m, out) {
             // the term does not rise either: a bound follower is not disturbed
             marker!("raft.vote.refused_bound");

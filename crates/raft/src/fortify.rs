@@ -52,12 +52,11 @@ impl Group {
         let Some(peer) = self.lead.as_mut().and_then(|lead| lead.peers.iter_mut().find(|p| p.member == from)) else {
             return;
         };
-        if let Some((epoch, incarnation)) = ack.fortified {
-            if epoch.incarnation == ctx.supports.own_incarnation() && peer.fortified != ack.fortified {
+        if let Some((epoch, incarnation)) = ack.fortified
+            && epoch.incarnation == ctx.supports.own_incarnation() && peer.fortified != ack.fortified {
                 marker!("raft.fortify.leader");
                 peer.fortified = Some((epoch, incarnation));
             }
-        }
     }
 
     /// How long that voter's promise holds, on our clock; [`Tick::ZERO`] if it made none that is current. It counts
@@ -141,12 +140,11 @@ impl Group {
     /// The leader of `term` gave up: what was promised to it ends, and nothing else.
     pub(crate) fn on_defortify(&mut self, ctx: &mut Ctx, from: Member, term: Term) {
         let wrong_term = base::bug!("defortify-any-term");
-        if let Some(f) = self.fortified {
-            if wrong_term || (f.term == term && f.leader.replica == from.replica) {
+        if let Some(f) = self.fortified
+            && (wrong_term || (f.term == term && f.leader.replica == from.replica)) {
                 marker!("raft.fortify.released");
                 self.fortified = None;
             }
-        }
         if self.role == Role::Follower && self.hard.term == term && self.leader == Some(from) {
             // nobody leads this term any more, so there is nobody to wait for
             marker!("raft.defortify.heard");
