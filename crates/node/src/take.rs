@@ -164,9 +164,10 @@ impl<E: Engine> Node<E> {
 
     /// A store has no room, or has some again.
     fn set_full(&mut self, store: StoreId, full: bool) {
-        if full && self.door.full.insert(store) {
+        if full {
             marker!("node.store is full");
-        } else if !full && self.door.full.remove(&store) {
+            self.door.full.insert(store);
+        } else if self.door.full.remove(&store) {
             marker!("node.store has room again");
         }
         self.liveness.set_full(self.door.full.contains(&self.identity.store));
@@ -260,8 +261,7 @@ impl<E: Engine> Node<E> {
         let stores: Vec<StoreId> = d.replicas.iter().map(|p| p.store).filter(heard).collect();
         let next = stores.iter().position(|s| Some(*s) == self.fetches.sent_to()).map_or(0, |i| i + 1);
         let to = if self.fetches.is_unanswered() { stores.get(next).or(stores.first()) } else { None };
-        let to = to.copied().or(self.fetches.sent_to().filter(heard)).or(stores.first().copied());
-        to
+        to.copied().or(self.fetches.sent_to().filter(heard)).or(stores.first().copied())
     }
 
     /// Numbers arrived: they are given out in the order in which they were wanted.

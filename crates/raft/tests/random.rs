@@ -3,6 +3,9 @@
 //!
 //! `SEED=n cargo test -p flotilla-raft --test random` replays one walk; `WALKS=n` takes more of them.
 
+// A test may say which walk failed, and be told which one to take.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 mod world;
 
 use base::{Index, Rng, Tick};
@@ -374,7 +377,9 @@ fn walk(seed: u64) -> Seen {
             trace.drain(..).for_each(|line| eprintln!("{line}"));
         }
     }
-    walk.world.trace.as_mut().map(|t| t.push("--- heal".into()));
+    if let Some(t) = walk.world.trace.as_mut() {
+        t.push("--- heal".into());
+    }
     let healed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk.heal()));
     if let Some(trace) = &mut walk.world.trace {
         trace.drain(..).for_each(|line| eprintln!("{line}"));
