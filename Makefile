@@ -13,7 +13,9 @@ SHELL := /bin/bash
 # by what it is asked to build, and other features would mean another RocksDB.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/flotilla-target
 CARGO ?= cargo
-ALL := --release --locked --workspace
+ALL := --release --locked --workspace --exclude flotilla-benches
+# Our rival in the benchmark of the Raft core is also its oracle; it brings a world of its own that shares nothing.
+RIVAL := --release --locked -p flotilla-benches
 # The simulated world has markers and planted bugs compiled in; nothing in it is linked into the binary.
 WORLD := --release --locked -p flotilla-sim --features world
 SIM := $(CARGO_TARGET_DIR)/release/flotilla-sim
@@ -136,8 +138,9 @@ mutants:
 	@env -u CARGO_TARGET_DIR $(CARGO) mutants -p flotilla-raft --shard $(SHARD) --jobs 2 --output "$(CARGO_TARGET_DIR)/mutants-$(subst /,-of-,$(SHARD))"
 
 bench: setup
-	@$(CARGO) bench --locked --workspace
+	@$(CARGO) bench --locked -p flotilla-benches
 
 # make compare [ARGS="--seconds 20"]: three nodes of Debian's etcd (or of ETCD=path) and three of ours, one after the other
 compare: setup-test peers
-	@$(CARGO) run $(ALL) --bin flotilla-compare -- $(ARGS)
+	@$(CARGO) build $(ALL) --bin flotilla-compare
+	@"$(CARGO_TARGET_DIR)/release/flotilla-compare" $(ARGS)
