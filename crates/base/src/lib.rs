@@ -19,6 +19,8 @@
 //! No logging, no metrics, no async, no traits for storage (`engine`) or consensus (`raft`). No "util" module: a
 //! function that fits nowhere belongs to the crate that needs it.
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod descriptor;
 pub mod error;

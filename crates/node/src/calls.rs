@@ -7,10 +7,10 @@ use crate::node::{Node, Work, turn};
 use crate::numbers::Wait;
 use crate::parts::PartState;
 use crate::take::read_ask;
-use base::{CallId, Error, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
+use base::{CallId, Error, Kind, RangeId, Refusal, Result, Revision, Span, Stage, StoreId, Tick, marker};
 use engine::Engine;
 use mvcc::Request;
-use range::{Asked, Command, Origin, Outcome, Spec, Turn};
+use range::{Asked, Command, Origin, Outcome, Sink, Spec, Turn};
 use router::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -144,7 +144,8 @@ fn can_write(ask: &ClientAsk) -> bool {
 
 impl<E: Engine> Node<E> {
     /// ③ submit: the one door into a node.
-    pub(crate) fn take_call(&mut self, id: CallId, ask: ClientAsk, deadline: Tick, now: Tick) {
+    pub(crate) fn take_call(&mut self, id: CallId, ask: ClientAsk, deadline: Tick, now: Tick, sink: &mut Sink<E::View>) {
+        sink.mark(Stage::Submit, 0);
         self.calls.put(id, Call { ask, deadline, state: State::Parked(now) });
     }
 
@@ -178,6 +179,8 @@ impl<E: Engine> Node<E> {
     /// ② plan: which range, and which node.
     fn route(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
         let Some(call) = self.calls.open.get_mut(&id) else { return };
+        let parked = if let State::Parked(since) = call.state { now.since(since) } else { 0 };
+        work.sink.mark(Stage::Plan, parked);
         let range = match &call.ask {
             ClientAsk::Compact(_) => RangeId::META,
             ClientAsk::Hash(_) => {

@@ -28,7 +28,7 @@ impl<E: Engine> Node<E> {
                     marker!("call.too many");
                     work.sink.replies.push((Origin::Local(id), Err(Error::refused(Refusal::TooManyRequests))));
                 } else {
-                    self.take_call(id, ask, deadline, now);
+                    self.take_call(id, ask, deadline, now, &mut work.sink);
                 }
             }
             Input::Written(seq) => self.written(seq, now, work, effects)?,

@@ -4,7 +4,7 @@ use crate::ask::{Command, Proof, READ_WEIGHT, ReadAsk};
 use crate::lead::Leading;
 use crate::sink::{Asked, Ready, Receipt, Sink, Turn};
 use crate::state::{Applied, Loaded, Log};
-use base::{Descriptor, Error, Index, Kind, Place, Result, Revision, Tick, marker};
+use base::{Descriptor, Error, Index, Kind, Place, Result, Revision, Stage, Tick, marker};
 use engine::{Cf, Engine, keys};
 use placement::Meta;
 use raft::{Became, Committed, Config, Ctx, Group, Member, Message, Output, Role};
@@ -76,6 +76,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         if self.installing {
             marker!("range.message while a snapshot goes in");
             return Ok(());
+        }
+        if matches!(&message, Message::Append(a) if !a.entries.is_empty()) {
+            turn.sink.mark(Stage::OnAppend, 0);
         }
         self.with_group(turn, |group, ctx, out| group.receive(ctx, member(from), message, out))
     }
@@ -160,6 +163,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             turn.sink.after.push(self.letter(to, message));
         }
         if let Some((index, _)) = out.commit {
+            turn.sink.mark(Stage::Commit, self.waited(turn.now));
             self.commit = self.commit.max(index);
         }
         for (round, _) in out.reads_ready {
@@ -171,6 +175,12 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         }
         self.complete(turn);
         Ok(())
+    }
+
+    /// How long the oldest write that is not answered yet has been here: what a commit took, on the leader.
+    fn waited(&self, now: Tick) -> u64 {
+        let oldest = self.lead.as_ref().and_then(|l| l.pending.front());
+        oldest.map_or(0, |p| now.since(p.command.arrived))
     }
 
     fn letter(&self, to: Member, message: Message) -> crate::sink::Letter {
