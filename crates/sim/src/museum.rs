@@ -69,7 +69,7 @@ pub const BUGS: &[Bug] = &[
 ];
 
 /// The one that every run of CI must find.
-pub const CANARY: &str = "own-copy-counts-before-written";
+pub const CANARY: &str = "ack-before-fsync";
 
 /// How a bug was found.
 #[derive(Clone, PartialEq, Eq, Debug)]

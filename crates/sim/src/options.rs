@@ -126,7 +126,7 @@ impl Options {
             net: NetOptions::draw(rng, calm),
             disk: DiskOptions::draw(rng),
             faults,
-            log_bytes: *rng.pick(&[2_000, 20_000, 1 << 20]),
+            log_bytes: *rng.pick(&[500, 2_000, 20_000, 1 << 20]),
             most_asked: u64::MAX,
             deaf: nodes > 1 && !calm && rng.chance(200_000),
             drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),

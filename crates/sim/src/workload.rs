@@ -94,8 +94,14 @@ impl Workload {
         let ask = match verb {
             Verb::Put => Ask::Kv(self.put(home)),
             Verb::Delete => Ask::Kv(self.delete(home)),
-            Verb::Txn => Ask::Kv(self.txn(home, 2)),
-            Verb::ReadTxn => Ask::Kv(self.read_txn(home)),
+            Verb::Txn => {
+                let txn = self.txn(home, 2);
+                Ask::Kv(self.looking_back(txn, seen))
+            }
+            Verb::ReadTxn => {
+                let txn = self.read_txn(home);
+                Ask::Kv(self.looking_back(txn, seen))
+            }
             Verb::OldRead => {
                 let mut r = self.range_req(None);
                 // Now and then a little ahead of what this client knows.
@@ -252,6 +258,19 @@ impl Workload {
                 .collect()
         };
         Request::Txn(TxnReq { compares, success: reads(self), failure: reads(self) })
+    }
+
+    /// Some scans inside a transaction name a revision that this client has been shown.
+    fn looking_back(&mut self, request: Request, seen: Revision) -> Request {
+        let Request::Txn(mut t) = request else { return request };
+        if self.mix.old_read > 0 && self.rng.chance(150_000) {
+            for op in t.success.iter_mut().chain(&mut t.failure) {
+                if let Request::Range(r) = op {
+                    r.revision = Revision(seen.0.saturating_sub(self.rng.below(20)).max(1));
+                }
+            }
+        }
+        Request::Txn(t)
     }
 
     /// What must be refused: a future revision, a missing key, a write over two ranges.

@@ -170,6 +170,16 @@ const VIOLATIONS: &[(Rule, &str, &str)] = &[
     ),
     (
         Rule::CompactionHonoured,
+        "a transaction reads what was compacted, in the branch that it took",
+        "op 1 c1 d0 10 20 put '@a '1 0 - => ok 2 put -
+         op 2 c1 d0 30 40 put '@a '2 0 - => ok 3 put -
+         op 3 c1 d0 50 60 compact 3 => ok 3 -
+         op 4 c1 d0 70 80 txn 0 1 0 range '@a '@a%00 2 0 - - 0 0 0 0 => ok 3 txn yes 1 range 1 all 1 '@a 2 2 1 0 '1
+         version '@a 2 2 1 0 '1
+         version '@a 3 2 2 0 '2",
+    ),
+    (
+        Rule::CompactionHonoured,
         "compacted twice, and both were told that it was new",
         "op 1 c1 d0 10 20 put '@a '1 0 - => ok 2 put -
          op 2 c1 d0 50 60 compact 2 => ok 2 -

@@ -10,7 +10,7 @@ use super::model::{Effects, MultiVersion, Turn, same_reply};
 use super::{Ask, History, Op, Outcome, Rule, Rules, Version, Violation};
 use base::Revision;
 use base::error::Refusal;
-use mvcc::Request;
+use mvcc::{Reply, Request};
 use std::collections::BTreeMap;
 
 /// What was looked at.
@@ -245,9 +245,9 @@ impl Judge<'_> {
         };
         for op in &self.history.ops {
             match (&op.ask, &op.outcome) {
-                (Ask::Kv(request), Outcome::Ok(header, _)) => {
+                (Ask::Kv(request), Outcome::Ok(header, reply)) => {
                     let bound = largest(&done, op.call);
-                    let Some((oldest, newest)) = named_revisions(request) else { continue };
+                    let Some((oldest, newest)) = named_revisions(request, reply.as_ref()) else { continue };
                     if oldest < bound {
                         self.rules.broken(Rule::CompactionHonoured, || format!("{bound} was compacted: {op}"))?;
                     }
@@ -257,7 +257,7 @@ impl Judge<'_> {
                 }
                 (Ask::Kv(request), Outcome::Refused(Refusal::Compacted)) => {
                     let bound = largest(&asked, op.ret);
-                    if named_revisions(request).is_none_or(|(oldest, _)| oldest >= bound) {
+                    if named_revisions(request, None).is_none_or(|(oldest, _)| oldest >= bound) {
                         self.rules.broken(Rule::CompactionHonoured, || format!("only {bound} was compacted: {op}"))?;
                     }
                 }
@@ -287,7 +287,7 @@ impl Judge<'_> {
                     states.any(|r| Turn::run(&self.states.at(r), r.next(), request).err() == Some(refusal))
                 }
                 (Ask::Kv(request), Refusal::FutureRevision) => {
-                    named_revisions(request).is_some_and(|(_, newest)| newest > floor)
+                    named_revisions(request, None).is_some_and(|(_, newest)| newest > floor)
                 }
                 (Ask::Compact(r), Refusal::FutureRevision) => *r > floor,
                 _ => true,
@@ -327,19 +327,20 @@ fn largest_called(calls: &[(u64, Revision)], time: u64) -> Revision {
     calls.iter().take_while(|(call, _)| *call < time).map(|(_, r)| *r).max().unwrap_or_default()
 }
 
-/// The smallest and the largest revision that scans in a request name, if any does.
-fn named_revisions(request: &Request) -> Option<(Revision, Revision)> {
-    match request {
-        Request::Range(r) if r.revision != Revision::ZERO => Some((r.revision, r.revision)),
-        Request::Range(_) | Request::Put(_) | Request::Delete(_) => None,
-        // Only the branch that was taken is looked at; which one is not known here, so a transaction is left alone
-        // unless its branches agree that a revision is named.
-        Request::Txn(t) => {
-            let of =
-                |ops: &[Request]| ops.iter().filter_map(named_revisions).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let (yes, no) = (of(&t.success)?, of(&t.failure)?);
-            Some((yes.0.max(no.0), yes.1.min(no.1)))
+/// The smallest and the largest revision that scans in a request name, if any does; with the answer, only in the
+/// branches that it says were taken.
+fn named_revisions(request: &Request, reply: Option<&Reply>) -> Option<(Revision, Revision)> {
+    let wider = |a: (Revision, Revision), b: (Revision, Revision)| (a.0.min(b.0), a.1.max(b.1));
+    match (request, reply) {
+        (Request::Range(r), _) if r.revision != Revision::ZERO => Some((r.revision, r.revision)),
+        (Request::Txn(t), Some(Reply::Txn(done))) => {
+            let ops = if done.succeeded { &t.success } else { &t.failure };
+            ops.iter().zip(&done.replies).filter_map(|(op, reply)| named_revisions(op, Some(reply))).reduce(wider)
         }
+        (Request::Txn(t), _) => {
+            t.success.iter().chain(&t.failure).filter_map(|op| named_revisions(op, None)).reduce(wider)
+        }
+        _ => None,
     }
 }
 
