@@ -10,6 +10,7 @@
 
 mod backend;
 mod clock;
+mod fatal;
 mod files;
 mod found;
 mod peers;

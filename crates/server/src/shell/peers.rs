@@ -1,9 +1,9 @@
 //! Who may talk to this node, and what is made of what they say.
 
+use super::fatal::Fatal;
 use super::{Inbox, View};
 use base::{BootId, StoreId};
 use node::{Identity, Input, boot};
-use parking_lot::Mutex;
 use rocks::Rocks;
 use transport::{Event, Hello, Side};
 
@@ -53,7 +53,7 @@ fn known_boot(engine: &Rocks, name: &str, theirs: BootId) -> Result<(), String> 
 
 /// What happens between nodes becomes an input; a refusal becomes a line in the log, and, where it says that this
 /// node's own disk is not the one it was, the end.
-pub fn on_event(event: Event, inbox: &Inbox, fatal: &Mutex<Option<String>>, stop: &dyn Fn()) {
+pub fn on_event(event: Event, inbox: &Inbox, fatal: &Fatal) {
     let input = match event {
         Event::Connected { peer, hello } => {
             tracing::info!(peer = %peer, name = %hello.name, "peer connected");
@@ -67,8 +67,7 @@ pub fn on_event(event: Event, inbox: &Inbox, fatal: &Mutex<Option<String>>, stop
         Event::Refused { peer, by, text } => {
             tracing::error!(peer = %peer, by = ?by, "refused: {text}");
             if by == Side::Them && text.contains(EMPTIED) {
-                *fatal.lock() = Some(format!("{peer} refuses this node: {text}"));
-                stop();
+                fatal.tell(format!("{peer} refuses this node: {text}"));
             }
             return;
         }

@@ -4,7 +4,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::{Parker, Unparker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Shared<T> {
     items: SegQueue<T>,
@@ -87,13 +87,21 @@ impl<T> Taker<T> {
         if let Some(item) = self.try_take() {
             return Some(item);
         }
-        self.shared.asleep.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.shared.items.is_empty() && !self.is_closed() {
-            self.parker.park_timeout(patience);
+        let until = Instant::now().checked_add(patience);
+        loop {
+            self.shared.asleep.store(true, Ordering::SeqCst);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            let left = until.map_or(patience, |t| t.saturating_duration_since(Instant::now()));
+            if self.shared.items.is_empty() && !self.is_closed() {
+                self.parker.park_timeout(left);
+            }
+            self.shared.asleep.store(false, Ordering::Relaxed);
+            let item = self.try_take();
+            // An earlier sender's wake-up may have come late: what counts is an item, the end, or the time.
+            if item.is_some() || self.is_closed() || left.is_zero() {
+                return item;
+            }
         }
-        self.shared.asleep.store(false, Ordering::Relaxed);
-        self.try_take()
     }
 
     /// Is every sender gone?

@@ -1,7 +1,9 @@
 //! The reader pool: reads from frozen views, on threads that may wait for a disk.
 
+use super::fatal::Fatal;
 use super::slots::{Slots, Told};
 use super::{Inbox, View};
+use base::Kind;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use node::Input;
 use range::{Origin, ReadTask};
@@ -9,21 +11,34 @@ use std::sync::Arc;
 use std::thread;
 
 /// Starts `threads` readers; reads come in batches, one per step.
-pub fn start(threads: usize, slots: Arc<Slots>, inbox: Inbox) -> std::io::Result<Sender<Vec<ReadTask<View>>>> {
+pub fn start(
+    threads: usize,
+    slots: Arc<Slots>,
+    inbox: Inbox,
+    fatal: Fatal,
+) -> std::io::Result<Sender<Vec<ReadTask<View>>>> {
     let (tasks, queue) = unbounded::<Vec<ReadTask<View>>>();
     for i in 0..threads {
-        let (queue, slots, inbox) = (queue.clone(), slots.clone(), inbox.clone());
-        thread::Builder::new().name(format!("reader-{i}")).spawn(move || run(queue, &slots, &inbox))?;
+        let (queue, slots, inbox, fatal) = (queue.clone(), slots.clone(), inbox.clone(), fatal.clone());
+        thread::Builder::new().name(format!("reader-{i}")).spawn(move || {
+            fatal.guard("reader", || run(queue, &slots, (&inbox, &fatal)));
+        })?;
     }
     Ok(tasks)
 }
 
-fn run(queue: Receiver<Vec<ReadTask<View>>>, slots: &Slots, inbox: &Inbox) {
+fn run(queue: Receiver<Vec<ReadTask<View>>>, slots: &Slots, (inbox, fatal): (&Inbox, &Fatal)) {
     while let Ok(tasks) = queue.recv() {
         for task in tasks {
             let (result, lesson) = task.run_learning();
             if let Some((lesson, learned)) = lesson {
                 drop(inbox.send(Input::Learned(lesson, learned)));
+            }
+            if let Err(e) = result.as_ref()
+                && e.kind == Kind::Corrupt
+            {
+                // Bytes on this disk are not what was written: no other answer of this store can be trusted.
+                fatal.tell(format!("the store stops: {e}"));
             }
             match task.origin {
                 Origin::Local(id) => slots.end(id, Told::Answer(result)),

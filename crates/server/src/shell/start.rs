@@ -1,6 +1,7 @@
 //! From settings to a running node, and to its orderly end.
 
 use super::backend::Shell;
+use super::fatal::Fatal;
 use super::found::{self, Founded};
 use super::peers::{admit, on_event};
 use super::queue::queue;
@@ -19,7 +20,7 @@ use rocks::Rocks;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use transport::{Event, Hello, Peers};
 
@@ -27,6 +28,8 @@ use transport::{Event, Hello, Peers};
 const READY: &str = "ready to serve client requests";
 /// Readers beside the step: two are enough to keep a disk and a core busy.
 const READERS: usize = 2;
+/// For the orderly end.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a node until it is told to stop.
 pub fn run(settings: Settings) -> Result<(), Complaint> {
@@ -90,10 +93,10 @@ fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
 struct Running {
     shell: Arc<Shell>,
     peers: Arc<Peers>,
-    stepping: thread::JoinHandle<base::Result<()>>,
+    stepping: thread::JoinHandle<()>,
     /// True once the node must end, for whatever reason.
     ended: watch::Receiver<bool>,
-    fatal: Arc<Mutex<Option<String>>>,
+    fatal: Fatal,
 }
 
 impl Running {
@@ -106,15 +109,14 @@ impl Running {
     ) -> Result<Running, Complaint> {
         let failed = |e: std::io::Error| Complaint::new(format!("cannot start a thread: {e}"));
         let (inbox, inputs) = queue::<Input<View>>();
-        let (end, ended) = watch::channel(false);
-        let fatal: Arc<Mutex<Option<String>>> = Arc::default();
+        let (fatal, ended) = Fatal::new();
         let report = Report::default();
-        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &end, &report))?;
+        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &report))?;
         let slots = Arc::new(Slots::new(node.incarnation()));
         let status = Arc::new(Mutex::new(node.status()));
         let (writer, jobs) = queue();
         let (snapshots, work) = unbounded();
-        let readers = read::start(READERS, slots.clone(), inbox.clone()).map_err(failed)?;
+        let readers = read::start(READERS, slots.clone(), inbox.clone(), fatal.clone()).map_err(failed)?;
         let outlets = Outlets {
             writer: writer.clone(),
             readers: readers.clone(),
@@ -126,26 +128,26 @@ impl Running {
         let spawn = |name: &str| thread::Builder::new().name(name.to_string());
         {
             let (engine, peers, inbox) = (engine.clone(), peers.sender(), inbox.clone());
-            let (fatal, end) = (fatal.clone(), end.clone());
-            let stop = move |e: base::Error| {
-                *fatal.lock() = Some(format!("the disk refused a write, the store stops: {e}"));
-                let _ = end.send(true);
+            let fatal = fatal.clone();
+            let run = move || {
+                let stop = |e: base::Error| fatal.tell(format!("the disk refused a write, the store stops: {e}"));
+                fatal.guard("writer", || write::run(engine, jobs, peers, inbox, stop));
             };
-            spawn("writer").spawn(move || write::run(engine, jobs, peers, inbox, stop)).map_err(failed)?;
+            spawn("writer").spawn(run).map_err(failed)?;
         }
         {
             let (engine, inbox) = (engine.clone(), inbox.clone());
-            spawn("snapshots").spawn(move || files::run(engine, work, writer, inbox)).map_err(failed)?;
+            let fatal = fatal.clone();
+            let run = move || fatal.guard("snapshots", || files::run(engine, work, writer, inbox));
+            spawn("snapshots").spawn(run).map_err(failed)?;
         }
         let stepping = {
-            let (fatal, end) = (fatal.clone(), end.clone());
+            let fatal = fatal.clone();
             let run = move || {
-                let result = step::run(node, inputs, &outlets);
-                if let Err(e) = &result {
-                    *fatal.lock() = Some(format!("the store stops: {e}"));
+                if let Some(Err(e)) = fatal.guard("step", || step::run(node, inputs, &outlets)) {
+                    fatal.tell(format!("the store stops: {e}"));
                 }
-                let _ = end.send(true);
-                result
+                fatal.end();
             };
             spawn("step").spawn(run).map_err(failed)?
         };
@@ -157,7 +159,7 @@ impl Running {
     }
 }
 
-type Ends<'a> = (&'a super::Inbox, &'a Arc<Mutex<Option<String>>>, &'a watch::Sender<bool>, &'a Report);
+type Ends<'a> = (&'a super::Inbox, &'a Fatal, &'a Report);
 
 fn start_peers(
     settings: &Settings,
@@ -165,7 +167,7 @@ fn start_peers(
     founded: &Founded,
     node: &Node<Rocks>,
     listeners: Vec<TcpListener>,
-    (inbox, fatal, end, report): Ends,
+    (inbox, fatal, report): Ends,
 ) -> Result<Arc<Peers>, Complaint> {
     let identity = founded.identity.clone();
     let local = Hello {
@@ -181,7 +183,7 @@ fn start_peers(
     let others = founded.members.iter().map(|m| (m.store, m.peer_urls.clone())).collect();
     let names: Vec<_> = founded.members.iter().map(|m| (m.store, m.name.clone())).collect();
     let config = transport::Config::new(local, listeners, others);
-    let (engine, inbox, fatal, end) = (engine.clone(), inbox.clone(), fatal.clone(), end.clone());
+    let (engine, inbox, fatal) = (engine.clone(), inbox.clone(), fatal.clone());
     let report = report.clone();
     let started = Peers::start(
         config,
@@ -190,10 +192,7 @@ fn start_peers(
             if let Event::Connected { peer, hello } = &event {
                 report.learn_urls(*peer, hello.client_urls.split(',').map(str::to_string).collect());
             }
-            on_event(event, &inbox, &fatal, &|| {
-                // Nobody listens any more: the node is ending already.
-                let _ = end.send(true);
-            });
+            on_event(event, &inbox, &fatal);
         },
     );
     started.map(Arc::new).map_err(|e| Complaint::new(format!("cannot start talking to peers: {e}")))
@@ -225,20 +224,29 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<TcpListener>) -> 
     // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
     let _ = running.shell.inbox.send(Input::Stop);
     let Running { peers, stepping, fatal, shell, .. } = running;
-    let dead = fatal.lock().is_some();
-    if !dead {
-        let _ = stepping.join();
-    }
+    wait_for_the_end(&stepping, &fatal);
     peers.shutdown();
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(shell);
-    let said = fatal.lock().take();
-    match said {
+    match fatal.take() {
         Some(text) => Err(Complaint::new(text)),
         None => {
             tracing::info!("stopped");
             result
         }
+    }
+}
+
+/// The step thread ends when everything is given up and written. A disk that hangs must not keep the process: what it
+/// has not promised durably, nobody was told.
+fn wait_for_the_end(stepping: &thread::JoinHandle<()>, fatal: &Fatal) {
+    let begun = Instant::now();
+    while !stepping.is_finished() && !fatal.is_told() {
+        if begun.elapsed() > LAST_PATIENCE {
+            tracing::error!("the disk does not answer: the node ends without an orderly goodbye");
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
