@@ -174,6 +174,11 @@ impl Liveness {
     /// A beat came in.
     pub fn receive(&mut self, from: StoreId, beat: &Beat, now: Tick, disk_ok: bool, out: &mut Turned) {
         let own_incarnation = self.incarnation;
+        if !self.peers.contains_key(&from) {
+            // A store without a replica of any range still serves clients: whoever talks to us is answered.
+            marker!("liveness.store in no range");
+            self.add(from);
+        }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if beat.incarnation < peer.incarnation {
             marker!("liveness.beat of an earlier life");

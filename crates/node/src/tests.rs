@@ -1,11 +1,22 @@
 //! Interleavings that need a look inside the node.
 
 use crate::boot::{self, Founding};
-use crate::effects::{Effects, Input};
-use crate::node::{Config, Node, Work};
-use base::{BootId, ClusterId, Place, RangeId, ReplicaId, Revision, Rng, StoreId, Tick};
+use crate::calls::{Call, State};
+use crate::effects::{ClientAsk, Effects, Input};
+use crate::frame::{Ask, Builder, Frame, Part, Stream};
+use crate::node::{Config, Node, Work, turn};
+use crate::numbers::Fetches;
+use crate::parts::PartState;
+use base::{
+    BootId, CallId, ClusterId, Error, Incarnation, Key, Kind, Place, RangeId, Refusal, ReplicaId, Result, Revision,
+    Rng, Span, StoreId, Tick, limits,
+};
+use bytes::Bytes;
 use engine::mem::Mem;
-use range::Sink;
+use mvcc::{PutReq, RangeReq, Request, TxnReq};
+use range::{Answer, Command, Origin, Outcome, ReadAsk, Ready, Sink, Spec, Turn};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 type View = <Mem as engine::Engine>::View;
 
@@ -76,4 +87,243 @@ fn the_bound_waits_while_a_snapshot_is_sent() {
     n.snapshots.disconnected(StoreId(2), &mut Effects::<Mem>::empty());
     step(&mut n, 600);
     assert_eq!(n.bounds.writing, Some(Revision(5)));
+}
+
+/// What a frame says.
+fn parts(effects: &Effects<Mem>) -> Vec<Part> {
+    effects.frames.iter().flat_map(|f| Frame::decode(f.bytes.clone()).expect("a frame").parts).collect()
+}
+
+fn scan(revision: u64) -> RangeReq {
+    RangeReq {
+        span: Span::point(&Key::user(b"k")),
+        revision: Revision(revision),
+        limit: 0,
+        sort: None,
+        keys_only: false,
+        count_only: false,
+        serializable: false,
+        filter: mvcc::Filter::default(),
+    }
+}
+
+fn put(value: &[u8]) -> Request {
+    let (key, value) = (Key::user(b"k"), Bytes::copy_from_slice(value));
+    Request::Put(PutReq { key, value, lease: 0, prev_kv: false, ignore_value: false, ignore_lease: false })
+}
+
+/// Runs a node that is a whole cluster until this time; what clients were told.
+fn run(node: &mut Node<Mem>, mut inputs: Vec<Input<View>>, (from, to): (u64, u64)) -> Vec<(CallId, Result<Outcome>)> {
+    let mut told = Vec::new();
+    for ms in from..to {
+        let effects = take(node, ms, std::mem::take(&mut inputs));
+        if let Some(task) = effects.write {
+            engine::Engine::write(node.engine(), &task.batch, task.sync).unwrap();
+            inputs.push(Input::Written(task.seq));
+        }
+        for (proof, leased) in effects.leased {
+            inputs.push(match leased.open(Tick::ms(ms)) {
+                Ok(Ready::Read(task)) => Input::Read(task.origin, task.run()),
+                Ok(ready) => Input::Proved(ready),
+                Err(late) => Input::Unproved(proof, late.into_unproved()),
+            });
+        }
+        told.extend(effects.replies);
+        node.check();
+    }
+    told
+}
+
+/// A cluster of one that leads and serves, with `k` written at 2.
+fn serving() -> Node<Mem> {
+    let mut n = node(1);
+    let ask = ClientAsk::Kv(Arc::new(put(b"v")));
+    let told = run(&mut n, vec![Input::Call(CallId(1), ask, Tick::ms(5_000))], (2, 200));
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1.as_ref().expect("written").revision, Revision(2));
+    n
+}
+
+fn call(n: &Node<Mem>, life: u64) -> Input<View> {
+    let mut frame = Builder::default();
+    frame.push(&Part::Call(CallId(9), (1_000, Incarnation(life)), Ask::Kv(RangeId(2), Arc::new(put(b"v")))));
+    assert_eq!(n.incarnation(), Incarnation(1));
+    Input::Frame(StoreId(2), frame.finish(Stream::Now, Incarnation(1), life))
+}
+
+#[test]
+fn a_call_for_another_life_of_this_store_is_not_even_answered() {
+    let mut n = node(3);
+    let replay = call(&n, 0);
+    let effects = take(&mut n, 2, vec![replay]);
+    assert!(parts(&effects).iter().all(|p| !matches!(p, Part::Reply(..))), "it may have been done in the life it was for");
+    let fresh = call(&n, 1);
+    let effects = take(&mut n, 3, vec![fresh]);
+    assert!(parts(&effects).iter().any(|p| matches!(p, Part::Reply(..))));
+}
+
+#[test]
+fn what_one_frame_cannot_carry_travels_in_several_and_too_large_an_answer_is_refused() {
+    let mut n = node(3);
+    let chunk = |at| Part::Chunk(RangeId(2), 1, at, false, Bytes::from(vec![0; limits::MAX_FRAME_BYTES / 3]));
+    for at in 0..4 {
+        n.outbox.snapshot(StoreId(2), &chunk(at));
+    }
+    let reply = mvcc::Reply::Put(mvcc::PutReply {
+        prev: Some(mvcc::KeyValue {
+            key: Key::user(b"k"),
+            create: Revision(2),
+            modified: Revision(2),
+            version: 1,
+            value: Bytes::from(vec![0; limits::MAX_FRAME_BYTES]),
+            lease: 0,
+        }),
+    });
+    let outcome = Outcome { revision: Revision(2), answer: Answer::Kv(reply) };
+    n.outbox.now(StoreId(2), &Part::Reply(CallId(1), Ok(outcome)));
+    let effects = step(&mut n, 2);
+    assert!(effects.frames.iter().all(|f| f.bytes.len() <= limits::MAX_FRAME_BYTES));
+    let all = parts(&effects);
+    assert_eq!(all.iter().filter(|p| matches!(p, Part::Chunk(..))).count(), 4);
+    assert!(all.iter().any(|p| matches!(p, Part::Reply(CallId(1), Err(_)))));
+}
+
+#[test]
+fn calls_beyond_the_bound_are_refused_and_the_count_comes_back_to_zero() {
+    let mut n = serving();
+    n.config.limits.max_queued_bytes = 3_000;
+    let ask = |id| Input::Call(CallId(id), ClientAsk::Kv(Arc::new(put(&[0; 500]))), Tick::ms(5_000));
+    let told = run(&mut n, (10..30).map(ask).collect(), (200, 400));
+    let refused = |r: &Result<Outcome>| r.as_ref().is_err_and(|e| e.kind == Kind::Refused(Refusal::TooManyRequests));
+    let no = told.iter().filter(|(_, r)| refused(r)).count();
+    assert_eq!(told.len(), 20);
+    assert!((10..20).contains(&no), "{no} of 20 were refused");
+    assert_eq!((n.door.queued, n.calls.bytes()), (0, 0));
+}
+
+#[test]
+fn a_restart_waits_for_the_longest_promise_of_any_life() {
+    let founding =
+        Founding { cluster: ClusterId(7), stores: (1..=3).map(StoreId).collect(), split_keys: vec![], replication: 3 };
+    let engine = Mem::new();
+    boot::bootstrap(&engine, &founding, StoreId(1), BootId(1)).unwrap();
+    let open = |d, now| {
+        let config = Config { election_timeout: Tick::ms(d), ..Config::default() };
+        Node::open(config, engine.clone(), Rng::new(1), Tick::ms(now)).unwrap()
+    };
+    drop(open(5_000, 1));
+    let again = open(1_000, 10);
+    assert_eq!(again.liveness.supports().voting_allowed_from, Tick::ms(5_010));
+}
+
+#[test]
+fn a_full_store_that_is_gone_keeps_nobody_from_writing() {
+    let mut n = node(3);
+    n.door.full.extend([StoreId(1), StoreId(2)]);
+    step(&mut n, 300);
+    assert_eq!(n.door.full, BTreeSet::from([StoreId(1)]));
+}
+
+#[test]
+fn a_transaction_that_reads_below_the_bound_asks_for_a_new_x() {
+    let mut n = serving();
+    let txn = |revision| TxnReq { compares: vec![], success: vec![Request::Range(scan(revision))], failure: vec![] };
+    let ask = |revision| ReadAsk {
+        origin: Origin::Local(CallId(5)),
+        spec: Spec::Txn(txn(revision)),
+        x: Revision(9),
+        compacted: Revision::ZERO,
+        fetches: 0,
+        deadline: Tick::FAR,
+    };
+    // X came before a compaction that is in use now.
+    (n.bounds.bound, n.bounds.compacted) = (Revision(5), Revision(5));
+    let mut outcomes = Vec::new();
+    for revision in [4, 5] {
+        let mut w = work();
+        n.replicas.get_mut(&RangeId(2)).unwrap().admit(&mut w.sink, ask(revision));
+        n.dirty.insert(RangeId(2));
+        let effects = step(&mut n, 250);
+        outcomes.extend(effects.leased.into_iter().filter_map(|(_, l)| match l.into_unproved() {
+            Ready::Read(_) => Some("read"),
+            Ready::Reply(_, Err(e)) if e.kind == Kind::Retry => Some("again"),
+            _ => None,
+        }));
+    }
+    assert_eq!(outcomes, ["again", "read"]);
+}
+
+#[test]
+fn what_is_current_is_told_to_the_command_that_asked() {
+    let mut n = serving();
+    let ops = vec![Request::Range(scan(2)), put(b"w")];
+    let request = Arc::new(Request::Txn(TxnReq { compares: vec![], success: ops, failure: vec![] }));
+    let command = Command { origin: Origin::Local(CallId(6)), request, deadline: Tick::FAR, arrived: Tick::ZERO };
+    let replica = n.replicas.get_mut(&RangeId(2)).unwrap();
+    replica.submit(&mut work().sink, command);
+    let front = replica.wants_bounds().expect("it names a revision");
+    let bounds = mvcc::Bounds { current: Revision(2), compacted: Revision::ZERO };
+    replica.bounds(front + 1, bounds);
+    assert_eq!(replica.wants_bounds(), Some(front), "that was for another");
+    replica.bounds(front, bounds);
+    assert_eq!(replica.wants_bounds(), None);
+}
+
+#[test]
+fn a_leadership_that_ends_takes_back_what_rests_on_its_lease() {
+    let mut n = serving();
+    let (now, mut w) = (Tick::ms(250), work());
+    let replica = n.replicas.get_mut(&RangeId::META).unwrap();
+    replica.compact(&mut turn!(n, w, now), Origin::Local(CallId(7)), Revision(999)).unwrap();
+    assert_eq!(w.sink.leased.len(), 1, "a refusal, on the lease");
+    // A lone voter's lease has no end; that of others has.
+    w.sink.leased[0].0.until = Tick::ms(900);
+    replica.stop(&mut turn!(n, w, now)).unwrap();
+    assert!(w.sink.leased.is_empty());
+    assert_eq!(w.sink.rerouted.len(), 1);
+}
+
+#[test]
+fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
+    let mut n = node(3);
+    let part = |spec| PartState {
+        range: RangeId(2),
+        spec,
+        asked: Some(StoreId(2)),
+        retry_at: Tick::ms(3),
+        settled: None,
+        done: None,
+    };
+    let state = State::Parts { x: Revision(9), compacted: Revision::ZERO, parts: vec![part(Spec::Scan(scan(0)))] };
+    let ask = ClientAsk::Kv(Arc::new(Request::Range(scan(0))));
+    n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state });
+    let answer = Answer::Kv(mvcc::Reply::Range(mvcc::RangeReply { kvs: vec![], more: false, count: 0 }));
+    n.part_answered(CallId(8), 0, Ok(Outcome { revision: Revision(7), answer }));
+    let State::Parts { parts, .. } = &n.calls.open[&CallId(8)].state else { panic!("still in parts") };
+    assert_eq!((parts[0].done.clone(), parts[0].asked), (None, Some(StoreId(2))), "7 is not 9");
+    n.part_answered(CallId(8), 0, Err(Error::new(Kind::Retry, "below the bound")));
+    assert!(matches!(n.calls.open[&CallId(8)].state, State::Parked(_)));
+}
+
+#[test]
+fn a_replica_that_takes_a_snapshot_in_wants_no_turn() {
+    let mut n = node(3);
+    step(&mut n, 2);
+    let engine = n.engine.clone();
+    let replica = n.replicas.get_mut(&RangeId(2)).unwrap();
+    assert!(replica.next_deadline() < Tick::FAR);
+    let applied = range::state::Applied { index: base::Index(50), ..replica.applied() };
+    replica.begin_install(&engine, applied).unwrap();
+    assert_eq!(replica.next_deadline(), Tick::FAR, "a deadline that nobody serves would wake the node for ever");
+}
+
+#[test]
+fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
+    let mut f = Fetches::new(StoreId(1), Incarnation(1));
+    f.want(RangeId(2), base::Term(1), 1, true);
+    assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+    f.pass_time(Tick::ms(100));
+    assert!(f.take_unsent(None, Tick::ms(100)).is_empty());
+    assert!(f.next_wake() > Tick::ms(100));
+    assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
