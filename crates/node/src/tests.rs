@@ -327,3 +327,32 @@ fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     assert!(f.next_wake() > Tick::ms(100));
     assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
+
+#[cfg(feature = "museum")]
+#[test]
+fn each_of_these_tests_fails_when_its_bug_is_planted() {
+    let cases: [(&'static str, fn()); 10] = [
+        (
+            "any-write-ends-the-writing-bound",
+            an_earlier_write_does_not_end_the_bound_that_a_later_one_carries,
+        ),
+        ("snapshot-sent-without-a-pin", the_bound_waits_while_a_snapshot_is_sent),
+        ("only-the-newest-revision-meets-the-floor", a_transaction_that_reads_below_the_bound_asks_for_a_new_x),
+        ("parts-of-two-revisions", a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing),
+        ("bounds-of-another-command", what_is_current_is_told_to_the_command_that_asked),
+        ("lease-outlives-leadership", a_leadership_that_ends_takes_back_what_rests_on_its_lease),
+        ("call-of-an-earlier-life", a_call_for_another_life_of_this_store_is_not_even_answered),
+        ("longest-promise-forgotten", a_restart_waits_for_the_longest_promise_of_any_life),
+        (
+            "frame-too-large-to-send",
+            what_one_frame_cannot_carry_travels_in_several_and_too_large_an_answer_is_refused,
+        ),
+        ("no-bound-on-waiting-calls", calls_beyond_the_bound_are_refused_and_the_count_comes_back_to_zero),
+    ];
+    for (bug, test) in cases {
+        base::museum::plant(bug);
+        let failed = std::panic::catch_unwind(test).is_err();
+        base::museum::plant("");
+        assert!(failed, "{bug} is not noticed");
+    }
+}

@@ -17,9 +17,11 @@ fn hash(w: &mut World, node: usize) -> u64 {
 fn a_follower_with_a_slow_disk_hears_of_the_commit_without_another_write() {
     let mut w = World::new(3, &[]);
     w.put(0, "k", "1");
+    w.run(500);
     w.slow_disk[2] = Tick::ms(40);
     w.put(0, "k", "2");
-    w.run(300);
+    // Sooner than the core says again what may have been lost.
+    w.run(120);
     let commits: Vec<_> = w.nodes.iter().map(|n| n.replicas().map(range::Replica::commit).collect::<Vec<_>>()).collect();
     assert!(commits.iter().all(|c| *c == commits[0]), "somebody was not told: {commits:?}");
 }
@@ -48,4 +50,19 @@ fn a_hash_at_the_leader_waits_for_the_engine() {
     w.slow_disk[leader] = Tick::ZERO;
     w.run(300);
     assert_eq!(early, hash(&mut w, without), "the first sum lacked what was committed and not yet applied");
+}
+
+#[cfg(feature = "museum")]
+#[test]
+fn each_of_these_tests_fails_when_its_bug_is_planted() {
+    let cases: [(&'static str, fn()); 2] = [
+        ("late-follower-hears-no-commit", a_follower_with_a_slow_disk_hears_of_the_commit_without_another_write),
+        ("hash-without-the-overlay", a_hash_at_the_leader_waits_for_the_engine),
+    ];
+    for (bug, test) in cases {
+        base::museum::plant(bug);
+        let failed = std::panic::catch_unwind(test).is_err();
+        base::museum::plant("");
+        assert!(failed, "{bug} is not noticed");
+    }
 }
