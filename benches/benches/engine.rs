@@ -1,6 +1,6 @@
 //! Station ⑧ of a Put, `write_all`, and what reads cost: both engines, the same work.
 //!
-//! `cargo bench -p flotilla-benches --bench engine`
+//! `cargo bench -p flotilla-benches --features rocks --bench engine`
 
 use base::{Key, Revision};
 use bytes::Bytes;
