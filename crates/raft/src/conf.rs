@@ -173,9 +173,10 @@ impl Conf {
 
     fn take_in(&mut self, change: &Change, old: &Conf) -> Result<()> {
         if let Change::Voter(m) | Change::Learner(m) = change
-            && (m.store.0 == 0 || old.member(m.replica).is_some_and(|known| known.store != m.store)) {
-                return Err(wrong("a replica does not move between stores"));
-            }
+            && (m.store.0 == 0 || old.member(m.replica).is_some_and(|known| known.store != m.store))
+        {
+            return Err(wrong("a replica does not move between stores"));
+        }
         match change {
             Change::Voter(m) => {
                 remove(&mut self.learners, m.replica);
@@ -402,4 +403,111 @@ fn decode_list(buf: &mut Bytes) -> Result<Vec<Member>> {
         list.push(m);
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Rng;
+
+    fn m(n: u64) -> Member {
+        Member { replica: ReplicaId(n), store: StoreId(n) }
+    }
+
+    #[test]
+    fn quorums_of_one_to_seven() {
+        for n in 1..=9u64 {
+            let conf = Conf::of_voters((1..=n).map(m));
+            for yes in 0..=n {
+                assert_eq!(conf.quorum(|v| v.replica.0 <= yes), yes > n / 2, "{yes} of {n}");
+            }
+            // values 1 to n: the largest that more than half have reached
+            assert_eq!(conf.quorum_value(|v| v.replica.0), Some(n.div_ceil(2)), "{n} voters");
+        }
+        assert!(!Conf::default().quorum(|_| true), "nobody is no quorum");
+        assert_eq!(Conf::default().quorum_value(|_| 1), None);
+    }
+
+    #[test]
+    fn a_value_is_reached_by_a_quorum_and_no_larger_one_is() {
+        let mut rng = Rng::new(3);
+        for _ in 0..5_000 {
+            let half = |rng: &mut Rng| (1..=9).filter(|_| rng.chance(400_000)).map(m).collect::<Vec<_>>();
+            let (voters, outgoing) = (half(&mut rng), half(&mut rng));
+            let conf = Conf { voters, outgoing, ..Conf::default() };
+            let values: Vec<u64> = (0..10).map(|_| rng.below(6)).collect();
+            let of = |v: Member| values[v.replica.0 as usize];
+            if let Some(reached) = conf.quorum_value(of) {
+                assert!(conf.quorum(|v| of(v) >= reached), "{conf} {values:?}");
+                assert!(!conf.quorum(|v| of(v) > reached), "{conf} {values:?}");
+            } else {
+                assert!(conf.voters.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn joint_needs_both_halves() {
+        let old = Conf::of_voters((1..=3).map(m));
+        let changes =
+            vec![Change::Voter(m(4)), Change::Voter(m(5)), Change::Remove(m(2).replica), Change::Remove(m(3).replica)];
+        let joint = old.apply(&ConfChange::enter(changes)).unwrap();
+        assert_eq!(joint.to_string(), "(p1 p4 p5) <-(p1 p2 p3)");
+        assert!(!joint.quorum(|v| [1, 4, 5].contains(&v.replica.0)), "the outgoing half is missing");
+        assert!(!joint.quorum(|v| [1, 2, 3].contains(&v.replica.0)), "the incoming half is missing");
+        assert!(joint.quorum(|v| [1, 2, 4].contains(&v.replica.0)));
+        assert!(joint.apply(&ConfChange::enter(vec![Change::Voter(m(6))])).is_err(), "one change at a time");
+        let new = joint.apply(&ConfChange::leave()).unwrap();
+        assert_eq!(new, Conf::of_voters([m(1), m(4), m(5)]));
+    }
+
+    #[test]
+    fn a_demoted_voter_learns_after_the_joint_state() {
+        let old = Conf::of_voters((1..=3).map(m));
+        let joint = old.apply(&ConfChange::enter(vec![Change::Learner(m(3))])).unwrap();
+        assert_eq!(joint.to_string(), "(p1 p2) <-(p1 p2 p3) ~next(p3)");
+        assert!(joint.contains(m(3).replica) && joint.is_voter(m(3).replica));
+        let new = joint.apply(&ConfChange::leave()).unwrap();
+        assert_eq!(new.to_string(), "(p1 p2) ~(p3)");
+        let back = new.apply(&ConfChange::enter(vec![Change::Voter(m(3))])).unwrap();
+        assert_eq!(back.to_string(), "(p1 p2 p3) <-(p1 p2)");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let conf = Conf::of_voters((1..=3).map(m));
+        let moved = Member { replica: ReplicaId(1), store: StoreId(9) };
+        let wrong = [
+            vec![Change::Remove(ReplicaId(9))],
+            vec![Change::Voter(m(4)), Change::Remove(m(4).replica)],
+            (1..=3).map(|n| Change::Remove(ReplicaId(n))).collect(),
+            vec![Change::Voter(moved)],
+            vec![Change::Voter(Member::default())],
+        ];
+        for changes in wrong {
+            assert!(conf.apply(&ConfChange::enter(changes.clone())).is_err(), "{changes:?}");
+        }
+        assert!(conf.apply(&ConfChange::leave()).is_err());
+    }
+
+    #[test]
+    fn configurations_and_changes_come_back() {
+        let conf = Conf {
+            voters: vec![m(1), m(4)],
+            outgoing: vec![m(1), m(2)],
+            learners: vec![m(7)],
+            learners_next: vec![m(2)],
+        };
+        let mut bytes = Vec::new();
+        conf.encode(&mut bytes);
+        assert_eq!(Conf::decode(&mut Bytes::from(bytes)).unwrap(), conf);
+        assert!(Conf::decode(&mut Bytes::from_static(&[2, 2, 1, 1, 1, 0, 0, 0])).is_err(), "not sorted");
+        let change = ConfChange {
+            step: ConfStep::Enter(vec![Change::Voter(m(4)), Change::Learner(m(5)), Change::Remove(ReplicaId(1))]),
+            context: Bytes::from_static(b"descriptor"),
+        };
+        assert_eq!(ConfChange::decode(change.encode()).unwrap(), change);
+        assert_eq!(ConfChange::decode(ConfChange::leave().encode()).unwrap(), ConfChange::leave());
+        assert!(ConfChange::decode(Bytes::from_static(&[9])).is_err());
+    }
 }

@@ -90,10 +90,11 @@ impl Group {
             changes.extend(some.iter().filter(|e| matches!(e.payload, Payload::Conf(_))).map(|e| e.index));
         }
         if let [.., committed, _] = changes[..]
-            && committed > self.log.commit {
-                marker!("raft.election.commit_proved_by_conf");
-                self.set_commit(ctx, committed, out);
-            }
+            && committed > self.log.commit
+        {
+            marker!("raft.election.commit_proved_by_conf");
+            self.set_commit(ctx, committed, out);
+        }
         let waits = changes.first().is_some_and(|first| *first <= self.log.commit);
         if waits {
             marker!("raft.election.waits_for_conf");
@@ -160,11 +161,12 @@ impl Group {
     /// A vote: once per term, for a log that is not behind ours, and not while bound to a leader.
     pub(crate) fn on_vote(&mut self, ctx: &mut Ctx, from: Member, m: VoteRequest, out: &mut Output) {
         if let (Some(term), Some(f)) = (m.released, self.fortified)
-            && f.term == term {
-                // the candidate carries that leader's word, which may travel faster than its Defortify
-                marker!("raft.vote.released");
-                self.fortified = None;
-            }
+            && f.term == term
+        {
+            // the candidate carries that leader's word, which may travel faster than its Defortify
+            marker!("raft.vote.released");
+            self.fortified = None;
+        }
         if self.refuses(ctx, from, &m, out) {
             // the term does not rise either: a bound follower is not disturbed
             marker!("raft.vote.refused_bound");
@@ -192,10 +194,6 @@ impl Group {
     /// Is there a reason not even to look at a request for votes?
     fn refuses(&mut self, ctx: &mut Ctx, from: Member, m: &VoteRequest, out: &mut Output) -> bool {
         self.tell_removed(from, m, out);
-        if let Some(at) = self.lead.as_ref().and_then(|lead| lead.position(from.replica)) {
-            // whoever campaigns has lost us, or came back
-            self.heartbeat(ctx, at, out);
-        }
         if base::bug!("vote-while-fortified") {
             return false;
         }
@@ -208,7 +206,13 @@ impl Group {
         }
         // the leader that gave up is not one to wait for
         let released = m.released.is_some_and(|term| term >= self.hard.term);
-        !released && self.leader != Some(from) && self.leader_is_alive(ctx)
+        let alive = !released && self.leader != Some(from) && self.leader_is_alive(ctx);
+        let peer = self.lead.as_ref().and_then(|lead| lead.position(from.replica));
+        if let (true, Some(at)) = (alive, peer) {
+            // whoever campaigns has lost us, or came back
+            self.heartbeat(ctx, at, out);
+        }
+        alive
     }
 
     /// Was the present leader heard within D? Or, on the leader itself: does a quorum stand by it?

@@ -53,10 +53,12 @@ impl Group {
             return;
         };
         if let Some((epoch, incarnation)) = ack.fortified
-            && epoch.incarnation == ctx.supports.own_incarnation() && peer.fortified != ack.fortified {
-                marker!("raft.fortify.leader");
-                peer.fortified = Some((epoch, incarnation));
-            }
+            && epoch.incarnation == ctx.supports.own_incarnation()
+            && peer.fortified != ack.fortified
+        {
+            marker!("raft.fortify.leader");
+            peer.fortified = Some((epoch, incarnation));
+        }
     }
 
     /// How long that voter's promise holds, on our clock; [`Tick::ZERO`] if it made none that is current. It counts
@@ -141,10 +143,11 @@ impl Group {
     pub(crate) fn on_defortify(&mut self, ctx: &mut Ctx, from: Member, term: Term) {
         let wrong_term = base::bug!("defortify-any-term");
         if let Some(f) = self.fortified
-            && (wrong_term || (f.term == term && f.leader.replica == from.replica)) {
-                marker!("raft.fortify.released");
-                self.fortified = None;
-            }
+            && (wrong_term || (f.term == term && f.leader.replica == from.replica))
+        {
+            marker!("raft.fortify.released");
+            self.fortified = None;
+        }
         if self.role == Role::Follower && self.hard.term == term && self.leader == Some(from) {
             // nobody leads this term any more, so there is nobody to wait for
             marker!("raft.defortify.heard");

@@ -168,14 +168,16 @@ impl Group {
     pub(crate) fn trim(&mut self) {
         let mut limit = self.log.last.0;
         if let Some(lead) = &self.lead
-            && self.log.tail_bytes() <= self.cfg.max_inflight_bytes {
-                limit = lead.sent_to_all(limit);
-            }
+            && self.log.tail_bytes() <= self.cfg.max_inflight_bytes
+        {
+            limit = lead.sent_to_all(limit);
+        }
         self.log.trim(limit);
         if self.log.commit == self.log.last.0
-            && let Some(lead) = &mut self.lead {
-                lead.rest();
-            }
+            && let Some(lead) = &mut self.lead
+        {
+            lead.rest();
+        }
     }
 
     /// Raises the commit index.

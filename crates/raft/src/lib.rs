@@ -1,31 +1,48 @@
 //! # raft: one group agrees
 //!
-//! Floor 1. A [`Group`] is one replica of one range's Raft group: the textbook's consensus (Ongaro's thesis: election with
-//! PreVote, pipelined replication, joint consensus with learners, snapshots, leader transfer, numbered ReadIndex rounds,
-//! asynchronous log writes), shaped for a node that holds very many of them.
+//! Floor 1. Three or five replicas of a range agree on one log, through crashes, lost and late messages and changes of
+//! membership. This crate decides; it neither writes, nor sends, nor reads a clock. A [`Group`] is one replica. Whoever
+//! owns it calls a method (a message came, a write is durable, a deadline passed) and finds in an [`Output`], as plain
+//! data, what to write, what to send now, what to send *after* the write, and what is committed.
 //!
-//! A group is pure. Whoever owns it calls a verb with a [`Ctx`] (a time that was read, perhaps a while ago, what other
-//! stores support, the durable log, a seeded generator) and an [`Output`] into which the group puts what is to be done:
-//! entries and a hard state to write, messages that may leave now, messages that must wait for that write, the commit
-//! index, read rounds that are confirmed. Nothing happens by itself:
+//! It is the textbook's Raft (Ongaro 2014): PreVote, joint consensus with learners, pipelined appends with bounded
+//! windows, snapshots, leader transfer. Three things are our own, because a node carries a hundred thousand groups:
 //!
-//! * **An idle group costs nothing.** There are no ticks; a group that wants to be called later arms one deadline, and a
-//!   fortified group with nothing to do arms none. It keeps no buffers.
-//! * **Leases come from the stores.** A follower that accepts an append while its store supports the leader's is
-//!   *fortified*: it neither campaigns nor votes for others. The leader's lease is the least of what a quorum of stores
-//!   promised ([`Supports`], protocols §2).
-//! * **The disk is slow and honest.** A leader's appends leave before its own write; its own copy counts, and any ack
-//!   leaves, only after `written`, which is matched by term as well as index.
+//! * **An idle group costs nothing.** No timer, no heartbeat, no memory beyond a kilobyte. The node's stores support each
+//!   other ([`Supports`]); a follower that is *fortified* by an append waits for no deadline of its own, and the
+//!   leader's lease ([`Group::lease`]) is the support of a quorum. `fortify.rs` says why at most one replica holds it.
+//! * **All groups share one write and one frame.** So nothing here assumes that its write is done soon: entries leave
+//!   before the leader's own fsync, and votes and acknowledgements travel inside the write that they wait for.
+//!   "Acknowledge before fsync" takes a bug planted on purpose.
+//! * **Commit indexes travel in bulk**, as a vector beside the messages ([`Output::commits`]), each with the term of its
+//!   entry.
 //!
-//! One file per verb: `election`, `replicate`, `accept`, `commit`, `fortify`, `read`, `conf`, `transfer`, `snapshot`;
-//! `log` keeps the cursors (`truncated ≤ applied ≤ commit ≤ last`, `written ≤ last`), `check` asserts the invariants.
+//! ## A tour
+//!
+//! One file per verb, both halves in it: `election.rs` (campaign, vote), `replicate.rs` (the leader sends),
+//! `accept.rs` (the follower takes), `commit.rs`, `read.rs` (read rounds), `member.rs` (membership), `transfer.rs`,
+//! `snapshot.rs`, `fortify.rs` (leases), `timer.rs` (deadlines and roles). `group.rs` holds the state and the doors,
+//! `log.rs` the four cursors and their order, `check.rs` the invariants. `tests/scripts` shows every rule as a short
+//! play; `tests/random.rs` walks at random through everything that can happen; `examples/explore.rs` visits *every*
+//! state of small worlds; `tests/differential.rs` compares with the `raft` crate.
+//!
+//! ## What the owner promises
+//!
+//! 1. Outputs of one group are carried out in order, and each as [`Output`] says. `after_write` waits for all earlier
+//!    writes of the group, also when its own output writes nothing.
+//! 2. Committed entries are applied in order. At a [`Payload::Conf`] entry the owner computes [`Conf::apply`] (an `Err`
+//!    means: no change), makes the result durable with the applied index, and calls [`Group::conf_applied`].
+//! 3. A store that restarts raises its incarnation, and votes for nobody until its promises have run out
+//!    ([`Supports::voting_allowed_from`]).
+//! 4. [`Group::liveness_changed`] is called whenever support in either direction begins, ends, lapses or changes.
+//! 5. A replica that was removed is destroyed only when the owner is sure: what [`Message::Removed`] says is a hint.
 //!
 //! ## What we left out
 //!
-//! Reading from followers, witnesses, membership changes without a joint phase, and any queue of its own: what is not
-//! sent now is asked for again.
-
-#![forbid(unsafe_code)]
+//! Election priorities, witnesses, asymmetric quorums, and reads at followers: a follower's node asks the leader's.
+//! Auto-leave of the joint state: the range above proposes it, because it counts epochs. Batching of proposals: what one
+//! step proposes to a range is one entry already. Checksums: frames and records have theirs. A memory of followers'
+//! promises across restarts: the store's gate stands for all of them.
 
 mod accept;
 mod check;

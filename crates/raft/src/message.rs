@@ -343,3 +343,110 @@ fn show_answer(kind: &str, m: &VoteAnswer, f: &mut fmt::Formatter<'_>) -> fmt::R
     let answer = if m.granted { "yes" } else { "no" };
     write!(f, "{kind} term={} {answer} commit={}@{}", m.term, m.commit.0, m.commit.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Payload;
+    use base::Rng;
+
+    fn any(rng: &mut Rng) -> Message {
+        let small = |rng: &mut Rng| rng.below(1 << (1 + rng.below(40)));
+        let term = Term(1 + small(rng));
+        let index = |rng: &mut Rng| Index(small(rng));
+        let epoch = |rng: &mut Rng| {
+            rng.chance(500_000).then(|| SupportEpoch { incarnation: Incarnation(small(rng)), n: small(rng) })
+        };
+        let vote = |rng: &mut Rng| VoteRequest {
+            term,
+            last: (index(rng), Term(small(rng))),
+            released: rng.chance(300_000).then_some(Term(1 + small(rng))),
+        };
+        let answer =
+            |rng: &mut Rng| VoteAnswer { term, granted: rng.chance(500_000), commit: (index(rng), Term(small(rng))) };
+        match rng.below(12) {
+            0 | 1 => {
+                let base = (index(rng), Term(rng.below(term.0 + 1)));
+                let entries = (0..rng.below(5)).map(|i| Entry {
+                    term,
+                    index: Index(base.0.0 + 1 + i),
+                    payload: match rng.below(3) {
+                        0 => Payload::Empty,
+                        1 => Payload::Normal(Bytes::from(vec![7; rng.below(300) as usize])),
+                        _ => Payload::Conf(Bytes::from_static(b"c")),
+                    },
+                });
+                let entries = entries.collect();
+                Message::Append(Append { term, base, commit: index(rng), epoch: epoch(rng), entries })
+            }
+            2 => {
+                let fortified = epoch(rng).map(|e| (e, Incarnation(small(rng))));
+                Message::AppendAck(AppendAck { term, index: index(rng), fortified })
+            }
+            3 => Message::AppendReject(AppendReject { term, base: index(rng), hint: (index(rng), Term(small(rng))) }),
+            4 => Message::PreVote(vote(rng)),
+            5 => Message::Vote(vote(rng)),
+            6 => Message::PreVoteAck(answer(rng)),
+            7 => Message::VoteAck(answer(rng)),
+            8 => Message::Defortify { term },
+            9 => Message::TimeoutNow { term },
+            10 => Message::ReadIndex { term, round: small(rng) },
+            _ => Message::Removed { since: index(rng) },
+        }
+    }
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        let mut rng = Rng::new(1);
+        for _ in 0..20_000 {
+            let m = any(&mut rng);
+            let mut bytes = Vec::new();
+            m.encode(&mut bytes);
+            let mut buf = Bytes::from(bytes);
+            assert_eq!(Message::decode(&mut buf).unwrap(), m);
+            assert!(buf.is_empty(), "{m} leaves bytes behind");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_refused_and_never_panics() {
+        let mut rng = Rng::new(2);
+        let mut refused = 0;
+        for _ in 0..50_000 {
+            let mut bytes = Vec::new();
+            any(&mut rng).encode(&mut bytes);
+            match rng.below(3) {
+                0 => bytes.truncate(rng.below(bytes.len() as u64) as usize),
+                1 => {
+                    let at = rng.below(bytes.len() as u64) as usize;
+                    bytes[at] ^= 1 << rng.below(8);
+                }
+                _ => bytes.iter_mut().for_each(|b| *b = rng.next_u64() as u8),
+            }
+            refused += u64::from(Message::decode(&mut Bytes::from(bytes)).is_err());
+        }
+        assert!(refused > 20_000, "only {refused} refused");
+    }
+
+    #[test]
+    fn entries_share_the_buffer() {
+        let payload = Payload::Normal(Bytes::from(vec![9; 1000]));
+        let entry = Entry { term: Term(3), index: Index(5), payload };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let mut buf = Bytes::from(bytes);
+        let whole = buf.clone();
+        let back = Entry::decode(&mut buf).unwrap();
+        let inside = back.payload.bytes().as_ptr() as usize - whole.as_ptr() as usize;
+        assert!(inside < whole.len(), "the payload was copied");
+        assert_eq!(back, entry);
+    }
+
+    #[test]
+    fn one_line_each() {
+        let entries = vec![Entry { term: Term(2), index: Index(4), payload: Payload::Empty }];
+        let base = (Index(3), Term(1));
+        let m = Message::Append(Append { term: Term(2), base, commit: Index(3), epoch: None, entries });
+        assert_eq!(m.show(RangeId(7)).to_string(), "append r7 term=2 base=3@1 commit=3 [4@2]");
+    }
+}
