@@ -9,13 +9,14 @@ SHELL := /bin/bash
 	conformance readme sim museum explore mutants bench compare
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
-# profile (release) for everything, and always `--workspace`, because cargo chooses the features of shared dependencies
-# by what it is asked to build, and other features would mean another RocksDB.
+# profile (release) for everything, and always the same choice of packages, because cargo gives shared dependencies the
+# features that all chosen packages want together, and other features would mean another RocksDB. The raft crate and the
+# benchmarks want others (for the rival they are compared with), so they are built by themselves, without RocksDB.
+# `rocksdb_is_compiled_once` in tests/tidy compares what cargo would build.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/flotilla-target
 CARGO ?= cargo
-ALL := --release --locked --workspace --exclude flotilla-benches
-# Our rival in the benchmark of the Raft core is also its oracle; it brings a world of its own that shares nothing.
-RIVAL := --release --locked -p flotilla-benches
+ALL := --release --locked --workspace --exclude flotilla-raft --exclude flotilla-benches
+RAFT := --release --locked -p flotilla-raft -p flotilla-benches
 # The simulated world has markers and planted bugs compiled in; nothing in it is linked into the binary.
 WORLD := --release --locked -p flotilla-sim --features world
 SIM := $(CARGO_TARGET_DIR)/release/flotilla-sim
@@ -62,6 +63,7 @@ clippy:
 	$(call say,clippy)
 	@$(CARGO) clippy $(ALL) --all-targets -- -D warnings
 	@$(CARGO) clippy $(ALL) $(PROCESS_TESTS) -- -D warnings
+	@$(CARGO) clippy $(RAFT) --all-targets -- -D warnings
 	@$(CARGO) clippy $(WORLD) --all-targets -- -D warnings
 
 build:
@@ -69,12 +71,14 @@ build:
 	@$(CARGO) build $(ALL) --bin flotilla
 	@$(CARGO) test $(ALL) --no-run
 	@$(CARGO) test $(ALL) --no-run $(PROCESS_TESTS)
+	@$(CARGO) test $(RAFT) --no-run
 	@$(CARGO) test $(WORLD) --no-run
 	@$(CARGO) build $(WORLD)
 
 unit:
 	$(call say,tests of every crate and the law of the house)
 	@$(CARGO) test $(ALL) -q
+	@$(CARGO) test $(RAFT) -q
 	@$(CARGO) test $(WORLD) -q
 
 tidy:

@@ -9,6 +9,8 @@
 mod docs;
 #[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/one_engine.rs"]
+mod one_engine;
 #[path = "tidy/ratchet.rs"]
 mod ratchet;
 #[path = "tidy/shape.rs"]

@@ -2,7 +2,7 @@
 
 use crate::{program, turn};
 use harness::{Program, programs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,13 +35,30 @@ fn the_binary_has_neither_markers_nor_planted_bugs() {
             literals(&crates.join(floor).join("src"), opening, &mut names);
         }
         assert!(names.len() >= 10, "too few {opening}…\") in the sources to be looking at the right thing: {names:?}");
-        let inside: Vec<&String> = names.iter().filter(|n| contains(&binary, n.as_bytes())).collect();
+        let inside = present(&binary, &names);
         assert!(inside.len() * 10 < names.len(), "{opening}…\") is compiled into the binary: {inside:?}");
     }
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|w| w == needle)
+/// Those of the names that occur in the bytes: one pass, guided by the first eight bytes of each name.
+fn present<'a>(bytes: &[u8], names: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
+    let mut by_start: HashMap<&[u8], Vec<&str>> = HashMap::new();
+    for name in names {
+        by_start.entry(&name.as_bytes()[..8]).or_default().push(name);
+    }
+    let mut found = BTreeSet::new();
+    for at in 0..bytes.len().saturating_sub(8) {
+        if let Some(candidates) = by_start.get(&bytes[at..at + 8]) {
+            found.extend(candidates.iter().copied().filter(|n| bytes[at..].starts_with(n.as_bytes())));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_name_among_other_bytes_is_found() {
+    let names = ["range.split".to_string(), "range.spoilt".to_string()].into();
+    assert_eq!(present(b"....range.split....", &names).into_iter().collect::<Vec<_>>(), ["range.split"]);
 }
 
 /// `flotilla demo` prints endpoints and three commands; they work; Ctrl-C ends it and leaves nothing behind.
