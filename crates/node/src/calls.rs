@@ -144,7 +144,14 @@ fn can_write(ask: &ClientAsk) -> bool {
 
 impl<E: Engine> Node<E> {
     /// ③ submit: the one door into a node.
-    pub(crate) fn take_call(&mut self, id: CallId, ask: ClientAsk, deadline: Tick, now: Tick, sink: &mut Sink<E::View>) {
+    pub(crate) fn take_call(
+        &mut self,
+        id: CallId,
+        ask: ClientAsk,
+        deadline: Tick,
+        now: Tick,
+        sink: &mut Sink<E::View>,
+    ) {
         sink.mark(Stage::Submit, 0);
         self.calls.put(id, Call { ask, deadline, state: State::Parked(now) });
     }
@@ -263,14 +270,16 @@ impl<E: Engine> Node<E> {
 
     /// The range's leader if known; else, for a range with no replica here, one that has a replica and can tell.
     pub(crate) fn someone_for(&self, range: RangeId, now: Tick) -> Option<StoreId> {
-        if let Some(s) = self.directory.leader(range) {
-            return Some(s).filter(|s| self.liveness.is_heard(*s, now));
-        }
+        let leader = self.directory.leader(range);
+        let heard = |s: &StoreId| self.liveness.is_heard(*s, now);
         if self.replicas.contains_key(&range) {
-            return None;
+            return leader.filter(heard);
         }
-        let d = self.directory.get(range)?;
-        d.replicas.iter().map(|p| p.store).find(|s| self.liveness.is_heard(*s, now))
+        // Nothing here tells that a leader went deaf and was replaced: whoever does not hear us is asked last.
+        let both_ways = |s: &StoreId| self.liveness.hears_us(*s, now);
+        let stores = || self.directory.get(range).into_iter().flat_map(|d| d.replicas.iter().map(|p| p.store));
+        let other = leader.filter(both_ways).or_else(|| stores().find(both_ways));
+        other.or(leader.filter(heard)).or_else(|| stores().find(heard))
     }
 
     /// An answer, or "ask elsewhere", from a node that a call or a part was handed to.

@@ -164,7 +164,8 @@ impl<E: Engine> Node<E> {
         let mut told: BTreeMap<RangeId, BTreeSet<StoreId>> = BTreeMap::new();
         for l in letters {
             let raft::Message::Append(append) = &l.message else { continue };
-            let Some(replica) = self.replicas.get(&l.range).filter(|_| self.outbox.untold.contains_key(&l.range)) else {
+            let Some(replica) = self.replicas.get(&l.range).filter(|_| self.outbox.untold.contains_key(&l.range))
+            else {
                 continue;
             };
             if append.commit >= replica.commit() {

@@ -114,6 +114,12 @@ impl Liveness {
         self.peers.get(&store).and_then(|p| p.heard_at).is_some_and(|t| now < t + self.duration)
     }
 
+    /// Does it hear us, too, as far as we know? A store that only speaks never answers a call.
+    pub fn hears_us(&self, store: StoreId, now: Tick) -> bool {
+        let supported = self.supports.received(store).is_some_and(|r| now < r.until);
+        self.is_heard(store, now) && (supported || base::bug!("deaf-leader-is-asked-for-ever"))
+    }
+
     /// The newest life of a store that we heard of.
     pub fn incarnation_of(&self, store: StoreId) -> Incarnation {
         self.peers.get(&store).map(|p| p.incarnation).unwrap_or_default()

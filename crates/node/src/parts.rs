@@ -49,7 +49,13 @@ impl<E: Engine> Node<E> {
     }
 
     /// Asks for the parts that nobody was asked for yet; ends the call when all are there.
-    pub(crate) fn go_on_with_parts(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+    pub(crate) fn go_on_with_parts(
+        &mut self,
+        id: CallId,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) {
         let Some(mut call) = self.calls.take(&id) else { return };
         let State::Parts { x, compacted, parts } = &mut call.state else { return };
         let (x, compacted) = (*x, *compacted);

@@ -4,6 +4,7 @@ use crate::boot::{self, Founding};
 use crate::calls::{Call, State};
 use crate::effects::{ClientAsk, Effects, Input};
 use crate::frame::{Ask, Builder, Frame, Part, Stream};
+use crate::liveness::{Beat, Turned};
 use crate::node::{Config, Node, Work, turn};
 use crate::numbers::Fetches;
 use crate::parts::PartState;
@@ -22,6 +23,10 @@ type View = <Mem as engine::Engine>::View;
 
 /// Store 1 of a cluster of so many.
 fn node(stores: u64) -> Node<Mem> {
+    node_of(1, stores)
+}
+
+fn node_of(store: u64, stores: u64) -> Node<Mem> {
     let founding = Founding {
         cluster: ClusterId(7),
         stores: (1..=stores).map(StoreId).collect(),
@@ -29,7 +34,7 @@ fn node(stores: u64) -> Node<Mem> {
         replication: 3,
     };
     let engine = Mem::new();
-    boot::bootstrap(&engine, &founding, StoreId(1), BootId(1)).unwrap();
+    boot::bootstrap(&engine, &founding, StoreId(store), BootId(1)).unwrap();
     Node::open(Config::default(), engine, Rng::new(1), Tick::ms(1)).unwrap()
 }
 
@@ -156,7 +161,10 @@ fn a_call_for_another_life_of_this_store_is_not_even_answered() {
     let mut n = node(3);
     let replay = call(&n, 0);
     let effects = take(&mut n, 2, vec![replay]);
-    assert!(parts(&effects).iter().all(|p| !matches!(p, Part::Reply(..))), "it may have been done in the life it was for");
+    assert!(
+        parts(&effects).iter().all(|p| !matches!(p, Part::Reply(..))),
+        "it may have been done in the life it was for"
+    );
     let fresh = call(&n, 1);
     let effects = take(&mut n, 3, vec![fresh]);
     assert!(parts(&effects).iter().any(|p| matches!(p, Part::Reply(..))));
@@ -328,14 +336,39 @@ fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
+#[test]
+fn a_leader_that_hears_nothing_is_not_asked_for_ever() {
+    // No replica here hears of the next leader.
+    let mut n = node_of(4, 4);
+    n.directory.learn(RangeId(2), Some(StoreId(1)));
+    let mut beat = |from: u64, support| {
+        let beat = Beat {
+            incarnation: Incarnation(1),
+            n: 1,
+            asks: false,
+            sent: Tick::ms(2),
+            duration: Tick::ms(1_000),
+            support,
+            withdrawn: None,
+            vouches: vec![],
+            is_reply: true,
+            goodbye: false,
+            full: false,
+        };
+        n.liveness.receive(StoreId(from), &beat, Tick::ms(2), true, &mut Turned::default());
+    };
+    let ours = raft::SupportEpoch { incarnation: Incarnation(1), n: 1 };
+    beat(1, None);
+    beat(2, Some((ours, Tick::ms(1))));
+    assert_eq!(n.someone_for(RangeId(2), Tick::ms(3)), Some(StoreId(2)), "it knows better, and it answers");
+}
+
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 10] = [
-        (
-            "any-write-ends-the-writing-bound",
-            an_earlier_write_does_not_end_the_bound_that_a_later_one_carries,
-        ),
+    let cases: [(&'static str, fn()); 11] = [
+        ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
+        ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
         ("snapshot-sent-without-a-pin", the_bound_waits_while_a_snapshot_is_sent),
         ("only-the-newest-revision-meets-the-floor", a_transaction_that_reads_below_the_bound_asks_for_a_new_x),
         ("parts-of-two-revisions", a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing),
@@ -343,10 +376,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         ("lease-outlives-leadership", a_leadership_that_ends_takes_back_what_rests_on_its_lease),
         ("call-of-an-earlier-life", a_call_for_another_life_of_this_store_is_not_even_answered),
         ("longest-promise-forgotten", a_restart_waits_for_the_longest_promise_of_any_life),
-        (
-            "frame-too-large-to-send",
-            what_one_frame_cannot_carry_travels_in_several_and_too_large_an_answer_is_refused,
-        ),
+        ("frame-too-large-to-send", what_one_frame_cannot_carry_travels_in_several_and_too_large_an_answer_is_refused),
         ("no-bound-on-waiting-calls", calls_beyond_the_bound_are_refused_and_the_count_comes_back_to_zero),
     ];
     for (bug, test) in cases {

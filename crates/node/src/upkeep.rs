@@ -95,7 +95,8 @@ impl<E: Engine> Node<E> {
         if self.clock.said_goodbye {
             return Ok(());
         }
-        let waiting = now < since + Tick::ms(300) && !(self.writes.outstanding.is_empty() && now >= since + Tick::ms(50));
+        let waiting =
+            now < since + Tick::ms(300) && !(self.writes.outstanding.is_empty() && now >= since + Tick::ms(50));
         if waiting {
             return Ok(());
         }

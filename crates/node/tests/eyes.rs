@@ -22,7 +22,8 @@ fn a_follower_with_a_slow_disk_hears_of_the_commit_without_another_write() {
     w.put(0, "k", "2");
     // Sooner than the core says again what may have been lost.
     w.run(120);
-    let commits: Vec<_> = w.nodes.iter().map(|n| n.replicas().map(range::Replica::commit).collect::<Vec<_>>()).collect();
+    let commits: Vec<_> =
+        w.nodes.iter().map(|n| n.replicas().map(range::Replica::commit).collect::<Vec<_>>()).collect();
     assert!(commits.iter().all(|c| *c == commits[0]), "somebody was not told: {commits:?}");
 }
 
