@@ -301,6 +301,11 @@ fn main() {
     println!("smallest ratio {worst:.2}");
     let mut ours = Ours::new();
     ours.run(256, 64, &value);
+    ours.now = Tick::ms(1000);
+    for n in 0..3 {
+        ours.call(n, |g, ctx, out| g.deadline(ctx, out));
+        ours.settle();
+    }
     for (n, what) in [(0, "leader"), (1, "follower")] {
         let heap = ours.nodes[n].group.heap_bytes();
         let (own, armed) = (size_of::<Group>(), ours.nodes[n].group.next_deadline() != Tick::FAR);

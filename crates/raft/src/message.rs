@@ -351,7 +351,10 @@ mod tests {
     use base::Rng;
 
     fn any(rng: &mut Rng) -> Message {
-        let small = |rng: &mut Rng| rng.below(1 << (1 + rng.below(40)));
+        let small = |rng: &mut Rng| {
+            let bits = 1 + rng.below(40);
+            rng.below(1 << bits)
+        };
         let term = Term(1 + small(rng));
         let index = |rng: &mut Rng| Index(small(rng));
         let epoch = |rng: &mut Rng| {
