@@ -171,6 +171,7 @@ impl World<'_> {
             Kind::WriteFault => {
                 let fault = *self.faults.rng.pick(&[Fault::Write, Fault::Sync, Fault::Ingest]);
                 self.hosts[i].disk.fail_next(fault);
+                self.hosts[i].armed = true;
             }
             Kind::Rate => {
                 let drift = self.options.drift;
@@ -328,7 +329,8 @@ impl World<'_> {
             self.mend(Mend::Hasten(i));
             self.mend(Mend::Room(i));
             self.hosts[i].paused_until = self.hosts[i].paused_until.min(self.now);
-            if self.hosts[i].stopping || self.hosts[i].disk.has_failed() {
+            let (host, armed) = (&self.hosts[i], self.hosts[i].armed);
+            if host.stopping || armed || host.disk.has_failed() {
                 self.end(i, Crash::Keep);
             }
             self.start(i);

@@ -40,6 +40,8 @@ pub(super) struct Host {
     /// Its disk is gone or lies: it never comes back.
     pub lost: bool,
     pub stopping: bool,
+    /// Its disk waits for the moment to fail.
+    pub armed: bool,
     pub rng: Rng,
 }
 
@@ -63,6 +65,7 @@ impl Host {
             next_read: 0,
             lost: false,
             stopping: false,
+            armed: false,
             rng,
         }
     }
@@ -143,6 +146,7 @@ impl World<'_> {
         host.break_off_writing();
         host.inbox.clear();
         host.reads.clear();
+        host.armed = false;
         (host.stepping, host.stopping, host.stale_by, host.paused_until) = (false, false, 0, 0);
         host.wake_at = (Tick::FAR, u64::MAX);
         let crash = if base::bug!("batch-not-atomic") { Crash::Keep } else { crash };
