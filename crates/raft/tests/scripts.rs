@@ -332,3 +332,29 @@ fn a_changed_outcome_is_noticed() {
 fn told() -> raft::Committed {
     raft::Committed { leader_term: base::Term(1), index: Index(1), entry_term: base::Term(1) }
 }
+
+/// Bugs that break no invariant of safety still change a script: what they disturb is written there.
+#[cfg(feature = "museum")]
+#[test]
+fn museum_of_disturbances() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let texts: Vec<String> = std::fs::read_dir(folder)
+        .expect("the scripts are there")
+        .map(|e| std::fs::read_to_string(e.expect("readable").path()).expect("readable"))
+        .collect();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for bug in
+        ["pre-vote-skipped", "defortify-forgotten", "votes-right-after-restart", "written-aba", "ack-before-fsync"]
+    {
+        base::museum::plant(bug);
+        let noticed =
+            texts.iter().any(|text| std::panic::catch_unwind(|| play(text)).map_or(true, |fresh| fresh != *text));
+        base::museum::plant("");
+        if !noticed {
+            missed.push(bug);
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "no script shows {missed:?}");
+}

@@ -33,7 +33,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         let mut reads = std::mem::take(&mut lead.reads);
         let mut ready = Vec::new();
         reads.retain(|ask| {
-            let settled = ask.fetches <= taken && ask.spec.spans().iter().all(|s| is_ready(lead, &ask.spec, (s, ask.x), commit));
+            let settled =
+                ask.fetches <= taken && ask.spec.spans().iter().all(|s| is_ready(lead, &ask.spec, (s, ask.x), commit));
             if settled {
                 ready.push(ask.clone());
             }

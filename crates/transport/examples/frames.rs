@@ -22,7 +22,16 @@ struct Bouncer {
 fn hello(store: u64) -> Hello {
     let name = format!("n{store}");
     let (cluster, boot) = (ClusterId(1), BootId(store));
-    Hello { cluster, store: StoreId(store), boot, incarnation: Incarnation(1), name, fingerprint: 1, feature_level: 1, client_urls: String::new() }
+    Hello {
+        cluster,
+        store: StoreId(store),
+        boot,
+        incarnation: Incarnation(1),
+        name,
+        fingerprint: 1,
+        feature_level: 1,
+        client_urls: String::new(),
+    }
 }
 
 fn start(store: u64, listener: TcpListener, other: String, bounce: Arc<AtomicBool>) -> Bouncer {
