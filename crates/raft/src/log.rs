@@ -120,7 +120,10 @@ impl Log {
     /// The largest index in `[low, high]` whose term is at most `term`; `low` if there is none. Terms never fall, so
     /// halving finds it with few look-ups in the disk's part.
     pub(crate) fn last_with_term_at_most(&self, term: Term, low: Index, high: Index, disk: &dyn LogRead) -> Index {
-        let (mut low, mut high) = (low.0, high.0.max(low.0));
+        // What was cut off has no terms any more: halving across the cut would take all of it for too late.
+        let cut = self.truncated.0;
+        let known = high >= cut && low < cut && !base::bug!("backs-off-across-the-cut");
+        let (mut low, mut high) = (if known { cut.0 } else { low.0 }, high.0.max(low.0));
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             if self.term(Index(middle), disk).is_some_and(|t| t <= term) { low = middle } else { high = middle - 1 }
@@ -147,5 +150,31 @@ impl Log {
             at = (e.index, e.term);
         }
         assert!(self.tail.is_empty() || at == *last, "R1: the tail ends at {at:?}, the log at {last:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Disk;
+
+    impl LogRead for Disk {
+        fn term(&self, index: Index) -> Option<Term> {
+            (index.0 > 5).then_some(Term(2))
+        }
+        fn entries(&self, _: Index, _: Index, _: usize) -> Result<Vec<Entry>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn backing_off_stops_at_the_cut() {
+        // A new leader knows nothing of the follower (low = 0), and its log begins behind 5.
+        let bounds = LogBounds { truncated: (Index(5), Term(1)), last: (Index(9), Term(2)) };
+        let log = Log::new(bounds, Index(8));
+        assert_eq!(log.last_with_term_at_most(Term(2), Index(0), Index(8), &Disk), Index(8));
+        assert_eq!(log.last_with_term_at_most(Term(1), Index(0), Index(8), &Disk), Index(5));
+        assert_eq!(log.last_with_term_at_most(Term(2), Index(0), Index(3), &Disk), Index(0), "only a snapshot helps");
     }
 }
