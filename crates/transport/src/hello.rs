@@ -73,7 +73,7 @@ impl Hello {
         }
         let fingerprint = get_u64(&mut buf)?;
         let feature_level = u32::try_from(get_u64(&mut buf)?).map_err(|_| Error::corrupt("a feature level"))?;
-        let urls = if buf.is_empty() { Bytes::new() } else { get_bytes(&mut buf)? };
+        let urls = get_bytes(&mut buf)?;
         let (name, client_urls) = (one_line(&name), one_line(&urls));
         Ok(Hello { cluster, store, boot, incarnation, name, fingerprint, feature_level, client_urls })
     }
