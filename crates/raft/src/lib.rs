@@ -44,6 +44,8 @@
 //! step proposes to a range is one entry already. Checksums: frames and records have theirs. A memory of followers'
 //! promises across restarts: the store's gate stands for all of them.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod check;
 mod commit;

@@ -1,5 +1,6 @@
 //! Golden scripts: `tests/scripts/*.txt`. A line that begins with `> ` is a command, the lines after it are what
 //! happened. `UPDATE=1 cargo test -p flotilla-raft --test scripts` writes what happens now; read the difference.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types)]
 
 mod world;
 

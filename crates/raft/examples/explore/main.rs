@@ -11,6 +11,7 @@
 //! order is explored, and what a state leaves undelivered is lost in it. Duplicates and crashes have a budget.
 //! Two equal messages under way count as one, and an answer that can never matter again is forgotten at once.
 //! Time does not pass: D is 0, so nobody waits for a leader that was heard lately, which allows strictly more.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types)]
 
 mod small;
 #[path = "../../tests/world/mod.rs"]
