@@ -19,7 +19,7 @@ mod world;
 
 use small::{SMALL, Small, pairs};
 
-use base::{Rng, Tick};
+use base::Rng;
 use raft::{ConfChange, Group, Message};
 use std::collections::BTreeSet;
 use std::hash::Hash;
@@ -62,7 +62,7 @@ enum Action {
     Withdraw(usize, usize),
     Promise(usize, usize),
     Ungate(usize),
-    Change(usize, usize),
+    Change(usize),
     StepDown(usize),
     Truncate(usize),
 }
@@ -135,7 +135,7 @@ impl State {
             let wanted = [
                 (left.proposals, Action::Propose(n)),
                 (left.reads, Action::Read(n)),
-                (left.changes, Action::Change(n, 0)),
+                (left.changes, Action::Change(n)),
                 (left.steps_down, Action::StepDown(n)),
                 (left.truncations, Action::Truncate(n)),
             ];
@@ -216,7 +216,7 @@ impl State {
                 world.promise(t, s, 100 + u64::from(left.promises));
             }
             Action::Ungate(n) => world.ungate(n),
-            Action::Change(n, _) => {
+            Action::Change(n) => {
                 left.changes -= 1;
                 world.call(n, |g, ctx, out| g.propose_conf(ctx, &ConfChange::leave(), out).is_ok());
             }

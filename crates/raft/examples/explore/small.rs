@@ -10,6 +10,8 @@ pub struct Small {
     pub name: &'static str,
     pub about: &'static str,
     pub begin: fn() -> State,
+    /// The planted bugs that must be found here.
+    #[cfg_attr(not(feature = "museum"), expect(dead_code, reason = "planted only with the museum"))]
     pub bugs: &'static [&'static str],
 }
 
