@@ -48,7 +48,6 @@ pub const BUGS: &[Bug] = &[
     bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
     bug("numbers-of-an-older-sequencer", "numbers of a deposed sequencer are taken"),
     bug("old-disk-comes-back", "a store is restarted on an old copy of its disk"),
-    bug("overlay-captured-after-view", "a write that is being applied is in neither the overlay nor the view"),
     bug("own-copy-counts-before-written", "a leader counts its own copy before its disk has it"),
     bug("own-filter-before-numbering", "a scan filters on the revision of its own transaction before that is known"),
     bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),

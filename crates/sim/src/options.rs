@@ -94,6 +94,7 @@ pub struct FaultOptions {
     pub cut: Every,
     pub one_way: Every,
     pub bridge: Every,
+    pub partial: Every,
     pub reset: Every,
     pub stall: Every,
     pub slow: Every,
@@ -101,6 +102,8 @@ pub struct FaultOptions {
     pub write_fault: Every,
     pub rate: Every,
     pub filter: Every,
+    /// In a million batches: a crash just before one is written.
+    pub moment: u64,
 }
 
 impl Options {
@@ -209,7 +212,8 @@ impl DiskOptions {
 impl FaultOptions {
     fn draw(rng: &mut Rng) -> FaultOptions {
         // Each kind is on in about half of the seeds; one rate of trouble for all of them.
-        let every = *rng.pick(&[1, 2, 4]) * SEC;
+        let every = *rng.pick(&[300 * MS, SEC, 2 * SEC, 4 * SEC]);
+        let moment = *rng.pick(&[0, 0, 300, 3_000]);
         let mut on = || if rng.chance(450_000) { every * rng.between(1, 4) } else { 0 };
         FaultOptions {
             crash: on(),
@@ -220,6 +224,7 @@ impl FaultOptions {
             cut: on(),
             one_way: on(),
             bridge: on() * 2,
+            partial: on(),
             reset: on(),
             stall: on(),
             slow: on(),
@@ -227,6 +232,7 @@ impl FaultOptions {
             write_fault: on() * 2,
             rate: on(),
             filter: on(),
+            moment,
         }
     }
 }

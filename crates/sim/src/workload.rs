@@ -323,7 +323,12 @@ mod tests {
                 Ok((reply, effects)) => {
                     current = if effects.is_empty() { current } else { current.next() };
                     for (key, kv) in effects {
-                        history.versions.push(Version { key: key.clone(), revision: current, kv: kv.clone() });
+                        history.versions.push(Version {
+                            key: key.clone(),
+                            revision: current,
+                            sub: None,
+                            kv: kv.clone(),
+                        });
                         match kv {
                             Some(kv) => drop(state.0.insert(key, kv)),
                             None => drop(state.0.remove(&key)),

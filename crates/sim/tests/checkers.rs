@@ -80,6 +80,24 @@ const VIOLATIONS: &[(Rule, &str, &str)] = &[
          version '@a 2 2 1 0 '1",
     ),
     (
+        Rule::SubOrder,
+        "the second put lies before the first",
+        "op 1 c1 d0 10 20 txn 0 2 0 put '@b '1 0 - put '@a '2 0 - => ok 2 txn yes 2 put - put -
+         version '@a 2 2 1 0 '2
+         sub '@a 2 0
+         version '@b 2 2 1 0 '1
+         sub '@b 2 1",
+    ),
+    (
+        Rule::SubOrder,
+        "two puts of one transaction lie at one place",
+        "op 1 c1 d0 10 20 txn 0 2 0 put '@a '1 0 - put '@b '2 0 - => ok 2 txn yes 2 put - put -
+         version '@a 2 2 1 0 '1
+         sub '@a 2 0
+         version '@b 2 2 1 0 '2
+         sub '@b 2 0",
+    ),
+    (
         Rule::ReadsMatch,
         "a read at revision 2 that does not see revision 2",
         "op 1 c1 d0 10 20 put '@a '1 0 - => ok 2 put -

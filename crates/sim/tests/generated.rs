@@ -74,7 +74,7 @@ fn sound(seed: u64, n: u64) -> History {
         if !lost && !effects.is_empty() {
             current = current.next();
             for (key, kv) in effects {
-                history.versions.push(Version { key: key.clone(), revision: current, kv: kv.clone() });
+                history.versions.push(Version { key: key.clone(), revision: current, sub: None, kv: kv.clone() });
                 match kv {
                     Some(kv) => drop(state.0.insert(key, kv)),
                     None => drop(state.0.remove(&key)),

@@ -28,7 +28,7 @@ fn version(revision: u64, value: &'static [u8]) -> Version {
     let (key, revision) = (Key::user(b"k"), Revision(revision));
     let value = Bytes::from_static(value);
     let kv = KeyValue { key: key.clone(), create: revision, modified: revision, version: 1, value, lease: 0 };
-    Version { key, revision, kv: Some(kv) }
+    Version { key, revision, sub: None, kv: Some(kv) }
 }
 
 type Run = fn(&mut Invariants) -> Result<(), Violation>;
@@ -42,6 +42,15 @@ const VIOLATIONS: &[(Rule, &str, Run)] = &[
         i.stepped(1, &node(1, RangeView { leads: true, ..replica(3, [0, 1, 1, 1]) }))?;
         i.stopped(StoreId(1));
         i.stepped(9, &node(3, RangeView { leads: true, ..replica(3, [0, 1, 1, 1]) }))
+    }),
+    (Rule::OneVotePerTerm, "two votes in one term", |i| {
+        i.voted(StoreId(1), RangeId(2), (Term(4), ReplicaId(1)))?;
+        i.voted(StoreId(1), RangeId(2), (Term(4), ReplicaId(3)))
+    }),
+    (Rule::OneVotePerTerm, "a vote is forgotten in a restart", |i| {
+        i.voted(StoreId(1), RangeId(2), (Term(4), ReplicaId(3)))?;
+        i.stopped(StoreId(1));
+        i.remembers(StoreId(1), RangeId(2), (Term(4), None))
     }),
     (Rule::OneLeaseHolder, "a new leader holds a lease before the old one's ended", |i| {
         i.stepped(1, &node(1, RangeView { leads: true, lease_until: 100, ..replica(3, [0, 1, 1, 1]) }))?;

@@ -53,6 +53,8 @@ pub struct Version {
     pub key: Key,
     /// Its modification revision.
     pub revision: Revision,
+    /// Its place among what its revision did, where known.
+    pub sub: Option<u32>,
     /// What it became; `None` when it was deleted.
     pub kv: Option<KeyValue>,
 }

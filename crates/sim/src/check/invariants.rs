@@ -50,13 +50,15 @@ struct RangeMemory {
     replicas: BTreeMap<StoreId, RangeView>,
     /// Per store: what it has said is on its disk: its term, and its log in that term up to an index.
     durable: BTreeMap<StoreId, (Term, Index)>,
+    /// Per store: its last vote that left it.
+    votes: BTreeMap<StoreId, (Term, ReplicaId)>,
 }
 
 /// Checker 5. Feed it after every step.
 pub struct Invariants {
     rules: Rules,
     ranges: BTreeMap<RangeId, RangeMemory>,
-    versions: BTreeMap<(Key, Revision), Option<KeyValue>>,
+    versions: BTreeMap<(Key, Revision), (Option<u32>, Option<KeyValue>)>,
     issued: Revision,
     checked: u64,
 }
@@ -72,12 +74,12 @@ impl Invariants {
     }
     /// Every version that was ever on its way to a disk as applied state: the final history for `check_revisions`.
     pub fn versions(&self) -> Vec<Version> {
-        let one = |((key, revision), kv): (&(Key, Revision), &Option<KeyValue>)| Version {
-            key: key.clone(),
-            revision: *revision,
-            kv: kv.clone(),
-        };
-        self.versions.iter().map(one).collect()
+        let all = self.versions.iter();
+        all.map(|((key, revision), (sub, kv))| {
+            let (key, kv) = (key.clone(), kv.clone());
+            Version { key, revision: *revision, sub: *sub, kv }
+        })
+        .collect()
     }
 
     /// The node stopped: its leases are nobody's.
@@ -93,6 +95,7 @@ impl Invariants {
         self.stopped(store);
         for memory in self.ranges.values_mut() {
             memory.durable.remove(&store);
+            memory.votes.remove(&store);
         }
     }
 
@@ -100,6 +103,35 @@ impl Invariants {
     pub fn promised(&mut self, store: StoreId, range: RangeId, durable: (Term, Index)) {
         let promised = self.ranges.entry(range).or_default().durable.entry(store).or_insert(durable);
         *promised = (*promised).max(durable);
+    }
+
+    /// A node gave this replica its vote in this term: it has no other to give, now or after a restart.
+    pub fn voted(&mut self, store: StoreId, range: RangeId, vote: (Term, ReplicaId)) -> Result<(), Violation> {
+        self.checked += 1;
+        let before = self.ranges.entry(range).or_default().votes.insert(store, vote);
+        match before.filter(|b| b.0 == vote.0 && b.1 != vote.1) {
+            Some(b) => self.rules.broken(Rule::OneVotePerTerm, || {
+                format!("{store} {range} votes for {} in term {}, and did for {}", vote.1, vote.0, b.1)
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A node came back: does it know how it voted?
+    pub fn remembers(
+        &mut self,
+        store: StoreId,
+        range: RangeId,
+        found: (Term, Option<ReplicaId>),
+    ) -> Result<(), Violation> {
+        self.checked += 1;
+        let Some(&(term, vote)) = self.ranges.entry(range).or_default().votes.get(&store) else { return Ok(()) };
+        if found.0 < term || (found.0 == term && found.1 != Some(vote)) {
+            self.rules.broken(Rule::OneVotePerTerm, || {
+                format!("{store} {range} voted for {vote} in term {term} and came back with {found:?}")
+            })?;
+        }
+        Ok(())
     }
 
     /// A node came back: is what it promised still there?
@@ -128,7 +160,7 @@ impl Invariants {
         self.checked += 1;
         let rules = self.rules;
         match self.versions.get(&(v.key.clone(), v.revision)) {
-            Some(before) if *before != v.kv => {
+            Some(before) if (before.0, &before.1) != (v.sub, &v.kv) => {
                 rules.broken(Rule::SameVersion, || format!("{store} writes {v}, another store wrote {before:?}"))
             }
             Some(_) => Ok(()),
@@ -137,7 +169,7 @@ impl Invariants {
                     kv.modified == v.revision && kv.create <= kv.modified && kv.version > 0 && kv.key == v.key
                 });
                 let line = v.to_string();
-                self.versions.insert((v.key, v.revision), v.kv);
+                self.versions.insert((v.key, v.revision), (v.sub, v.kv));
                 if sound {
                     Ok(())
                 } else {

@@ -51,6 +51,8 @@ rules! {
     RefusedLeavesNothing,
     /// revisions: branch, counts and previous values of a write are those of the state one revision before it.
     ResultsMatch,
+    /// revisions: what one revision did lies in the order of its operations.
+    SubOrder,
     /// revisions: a read, or a write without effect, equals the state at its header's revision.
     ReadsMatch,
     /// revisions: what returned before another began comes before it.
@@ -67,6 +69,8 @@ rules! {
     Linearizable,
     /// invariants: one leader per term and range.
     OneLeaderPerTerm,
+    /// invariants: a replica votes once in a term, and knows it after a restart.
+    OneVotePerTerm,
     /// invariants: in true time at most one replica of a range holds its lease.
     OneLeaseHolder,
     /// invariants: replicas that have applied the same entries hold the same state.

@@ -99,15 +99,27 @@ pub struct Turn<'a, S: Snapshot> {
     state: &'a S,
     number: Revision,
     own: Effects,
+    /// Operations begun so far, and which of them wrote each key.
+    begun: u32,
+    places: BTreeMap<Key, u32>,
 }
 
 impl<'a, S: Snapshot> Turn<'a, S> {
     /// What `request` answers and changes over `state`, if its changes are numbered `number`.
     pub fn run(state: &'a S, number: Revision, request: &Request) -> Result<(Reply, Effects), Refusal> {
-        let mut turn = Turn { state, number, own: BTreeMap::new() };
+        Turn::run_in_order(state, number, request).map(|(reply, effects, _)| (reply, effects))
+    }
+
+    /// The same, and which operation, counted from the first, changed each key.
+    pub fn run_in_order(
+        state: &'a S,
+        number: Revision,
+        request: &Request,
+    ) -> Result<(Reply, Effects, BTreeMap<Key, u32>), Refusal> {
+        let mut turn = Turn { state, number, own: BTreeMap::new(), begun: 0, places: BTreeMap::new() };
         turn.must_exist(request)?;
         let reply = turn.request(request)?;
-        Ok((reply, turn.own))
+        Ok((reply, turn.own, turn.places))
     }
 
     fn get(&self, key: &Key) -> Option<KeyValue> {
@@ -153,6 +165,7 @@ impl<'a, S: Snapshot> Turn<'a, S> {
     }
 
     fn request(&mut self, request: &Request) -> Result<Reply, Refusal> {
+        self.begun += 1;
         Ok(match request {
             Request::Range(r) => Reply::Range(self.range(r)?),
             Request::Put(p) => Reply::Put(self.put(p)),
@@ -209,6 +222,7 @@ impl<'a, S: Snapshot> Turn<'a, S> {
             lease: if p.ignore_lease { old.map_or(0, |kv| kv.lease) } else { p.lease },
         };
         self.own.insert(p.key.clone(), Some(kv));
+        self.places.insert(p.key.clone(), self.begun);
         PutReply { prev: prev.filter(|_| p.prev_kv) }
     }
 
@@ -216,6 +230,7 @@ impl<'a, S: Snapshot> Turn<'a, S> {
         let found = self.scan(&d.span);
         for kv in &found {
             self.own.insert(kv.key.clone(), None);
+            self.places.insert(kv.key.clone(), self.begun);
         }
         DeleteReply { deleted: found.len() as u64, prev: if d.prev_kv { found } else { Vec::new() } }
     }

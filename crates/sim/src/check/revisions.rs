@@ -8,8 +8,8 @@
 
 use super::model::{Effects, MultiVersion, Turn, same_reply};
 use super::{Ask, History, Op, Outcome, Rule, Rules, Version, Violation};
-use base::Revision;
 use base::error::Refusal;
+use base::{Key, Revision};
 use mvcc::{Reply, Request};
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ struct Judge<'a> {
     rules: &'a Rules,
     history: &'a History,
     states: MultiVersion,
+    /// Places within revisions, where known.
+    subs: BTreeMap<(Revision, Key), u32>,
     /// What each revision changed.
     changes: BTreeMap<Revision, Effects>,
     /// Which operation made it (its place in `history.ops`).
@@ -42,13 +44,18 @@ struct Judge<'a> {
 /// Judges a whole history.
 pub fn check_revisions(history: &History, rules: &Rules) -> Result<Summary, Violation> {
     let mut changes: BTreeMap<Revision, Effects> = BTreeMap::new();
-    for Version { key, revision, kv } in &history.versions {
+    let mut subs = BTreeMap::new();
+    for Version { key, revision, sub, kv } in &history.versions {
+        if let Some(sub) = sub {
+            subs.insert((*revision, key.clone()), *sub);
+        }
         changes.entry(*revision).or_default().insert(key.clone(), kv.clone());
     }
     let mut judge = Judge {
         rules,
         history,
         states: MultiVersion::new(&history.versions),
+        subs,
         changes,
         owners: BTreeMap::new(),
         floors: floors(&history.ops),
@@ -96,7 +103,7 @@ impl Judge<'_> {
             let before = if effective { revision.prev() } else { *revision };
             let state = self.states.at(before);
             let rule = if effective { Rule::ResultsMatch } else { Rule::ReadsMatch };
-            let (want, effects) = match Turn::run(&state, *revision, request) {
+            let (want, effects, places) = match Turn::run_in_order(&state, *revision, request) {
                 Ok(done) => done,
                 Err(refusal) => {
                     self.rules.broken(rule, || format!("should have been refused as {refusal:?}: {op}"))?;
@@ -111,6 +118,7 @@ impl Judge<'_> {
                 if found != Some(&effects) {
                     self.rules.broken(Rule::AckedStays, || format!("disk says {}: {op}", changes_line(found)))?;
                 }
+                self.in_order(*revision, &places, op)?;
                 if let Some(other) = self.owners.insert(*revision, i) {
                     let other = self.op(other);
                     self.rules.broken(Rule::AppliedOnce, || format!("one revision, two owners: {op} and {other}"))?;
@@ -118,6 +126,19 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What one revision did is in the order of its operations, then of its keys.
+    fn in_order(&self, revision: Revision, places: &BTreeMap<Key, u32>, op: &Op) -> Result<(), Violation> {
+        let mut subs: Vec<(u32, u32)> = places
+            .iter()
+            .filter_map(|(key, place)| Some((*place, *self.subs.get(&(revision, key.clone()))?)))
+            .collect();
+        subs.sort_unstable();
+        if subs.windows(2).all(|w| (w[0].0 == w[1].0) == (w[0].1 == w[1].1) && w[0].1 <= w[1].1) {
+            return Ok(());
+        }
+        self.rules.broken(Rule::SubOrder, || format!("(operation, place on disk) are {subs:?}: {op}"))
     }
 
     /// Every revision that no acknowledged write owns was made by one whose outcome is unknown, each by another one.

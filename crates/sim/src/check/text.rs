@@ -6,6 +6,7 @@
 //! op 8 c1 d1 1700 - del 'a 'b - => unknown
 //! version 'hot 12 12 1 0 'v7
 //! gone 'hot 13
+//! sub 'hot 13 0
 //! disruption 1000 2000
 //! ```
 //!
@@ -38,6 +39,11 @@ pub fn dump(history: &History) -> String {
             }
         }
         out.push('\n');
+        if let Some(sub) = v.sub {
+            out.push_str("sub");
+            bytes_out(&mut out, v.key.bytes());
+            let _ = writeln!(out, " {} {sub}", v.revision);
+        }
     }
     for (from, to) in &history.disruptions {
         let _ = writeln!(out, "disruption {from} {to}");
@@ -60,9 +66,17 @@ fn read_line(history: &mut History, line: &str) -> Option<()> {
         "op" => history.ops.push(words.op()?),
         "version" => {
             let kv = words.kv()?;
-            history.versions.push(Version { key: kv.key.clone(), revision: kv.modified, kv: Some(kv) });
+            history.versions.push(Version { key: kv.key.clone(), revision: kv.modified, sub: None, kv: Some(kv) });
         }
-        "gone" => history.versions.push(Version { key: words.key()?, revision: words.revision()?, kv: None }),
+        "gone" => {
+            history.versions.push(Version { key: words.key()?, revision: words.revision()?, sub: None, kv: None })
+        }
+        // Of the version on the line before.
+        "sub" => {
+            let (key, revision) = (words.key()?, words.revision()?);
+            let version = history.versions.last_mut().filter(|v| v.key == key && v.revision == revision)?;
+            version.sub = Some(words.num()?.try_into().ok()?);
+        }
         "disruption" => history.disruptions.push((words.num()?, words.num()?)),
         _ => return None,
     }

@@ -43,7 +43,7 @@ impl Host {
         if base::bug!("batch-not-atomic")
             && let Some(task) = self.disk_queue.tasks.get(begun)
         {
-            let _ = self.disk.write(&first_half(&task.batch), false);
+            let _ = self.disk.write(&second_half(&task.batch), false);
         }
         self.disk_queue = DiskQueue { slow: self.disk_queue.slow, ..DiskQueue::default() };
         self.snapshots = SnapshotThread::default();
@@ -159,9 +159,9 @@ impl World<'_> {
 }
 
 /// What a disk without atomic batches may hold of one.
-fn first_half(batch: &Batch) -> Batch {
+fn second_half(batch: &Batch) -> Batch {
     let mut half = Batch::new();
-    for op in batch.ops().iter().take(batch.ops().len() / 2) {
+    for op in batch.ops().iter().skip(batch.ops().len() / 2) {
         match op.clone() {
             Op::Put(cf, key, value) => half.put(cf, key, value),
             Op::Delete(cf, key) => half.delete(cf, key),

@@ -6,6 +6,7 @@ use crate::report::Part;
 use base::{Rng, Tick};
 use bytes::Bytes;
 use engine::mem::{Crash, Fault};
+use engine::{Batch, Cf, Op, keys};
 use node::Input;
 
 macro_rules! kinds {
@@ -42,6 +43,8 @@ kinds! {
     OneWay, "one-way cut", one_way;
     /// Two halves that only one node reaches.
     Bridge, "bridge", bridge;
+    /// One node loses some of the others, and they lose it.
+    Partial, "partial cut", partial;
     /// Streams break and are set up anew.
     Reset, "stream reset", reset;
     /// A disk hangs.
@@ -134,7 +137,7 @@ impl World<'_> {
     fn do_strike(&mut self, kind: Kind, i: usize) -> bool {
         let lasts = {
             let rng = &mut self.faults.rng;
-            *rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC, 6 * SEC]) + rng.below(SEC)
+            *rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC, 6 * SEC, 15 * SEC]) + rng.below(SEC)
         };
         match kind {
             Kind::Crash => self.kill(i, lasts),
@@ -153,7 +156,7 @@ impl World<'_> {
             }
             Kind::Pause => self.hosts[i].paused_until = self.now + lasts,
             Kind::StaleNow => self.hosts[i].stale_by = lasts,
-            Kind::Cut | Kind::OneWay | Kind::Bridge => return self.cut(kind, i, lasts),
+            Kind::Cut | Kind::OneWay | Kind::Bridge | Kind::Partial => return self.cut(kind, i, lasts),
             Kind::Reset => return self.reset(i),
             Kind::Stall => {
                 self.hosts[i].disk.set_stalled(true);
@@ -202,6 +205,28 @@ impl World<'_> {
         self.after(lasts, Event::Mend(Mend::Start(i)));
     }
 
+    /// Is this the moment to crash: a batch handed to the writer, nothing of it on disk yet, and everything that need not
+    /// wait for it said? Batches with votes and cut logs are the interesting ones.
+    pub(super) fn is_a_moment(&mut self, batch: &Batch) -> bool {
+        if self.faults.over || self.options.faults.moment == 0 {
+            return false;
+        }
+        let grave = batch.ops().iter().any(|op| match op {
+            Op::Put(Cf::Log, key, _) => key.first() == Some(&keys::log::HARD),
+            Op::Put(Cf::Data, key, _) => key.get(9) == Some(&keys::local::TRUNCATED),
+            _ => false,
+        });
+        self.faults.rng.chance(if grave { self.options.faults.moment * 50 } else { self.options.faults.moment })
+    }
+
+    pub(super) fn crash_now(&mut self, i: usize) {
+        self.trace(format_args!("FAULT crash before a write"));
+        self.faults.struck = true;
+        self.totals.add(Part::Faults, "crash before a write", 1);
+        let lasts = 20 * MS + self.faults.rng.below(2 * SEC);
+        self.kill(i, lasts);
+    }
+
     /// The node or its disk gave up: the process ends, and is started again by whoever watches over it.
     pub(super) fn node_failed(&mut self, i: usize, error: &base::Error) {
         let store = self.hosts[i].store;
@@ -232,6 +257,7 @@ impl World<'_> {
                 let cut = match kind {
                     Kind::Bridge => apart && a != i && b != i,
                     Kind::OneWay => apart && side[a],
+                    Kind::Partial => apart && (a == i || b == i),
                     _ => apart,
                 };
                 if a != b && cut {
@@ -360,6 +386,7 @@ impl World<'_> {
             (Part::Faults, "frame overtaken", n.straggled),
             (Part::Faults, "frame replayed late", n.replayed),
             (Part::Faults, "deaf to the end", 0),
+            (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),
             (Part::Protocol, "answer too late", self.faults.late_answers),
             (Part::Checks, "invariants", self.invariants.checked()),

@@ -96,8 +96,9 @@ impl World<'_> {
         let host = &mut self.hosts[i];
         host.life = self.faults.lives;
         // Each boot has a clock of its own.
-        let drift = if base::bug!("clock-beyond-its-bound") { 700_000 } else { drift };
         let rate = 1_000_000 - drift + host.rng.below(2 * drift + 1);
+        let wild = 1_000_000 - 900_000 + host.rng.below(2) * 1_800_000;
+        let rate = if base::bug!("clock-beyond-its-bound") { wild } else { rate };
         host.clock = Clock::new(now, host.rng.below(1_000_000 * MS), rate);
         let (rng, local) = (host.rng.fork(), host.clock.read(now));
         match Node::open(config, host.disk.clone(), rng, local) {
@@ -258,7 +259,9 @@ impl World<'_> {
         if let Some(bound) = fx.bound {
             self.hosts[i].disk.set_filter_bound(bound);
         }
+        let mut moment = false;
         if let Some(task) = fx.write {
+            moment = self.is_a_moment(&task.batch);
             self.witness_batch(i, &task.batch);
             self.hosts[i].disk_queue.handed = task.seq;
             self.hosts[i].disk_queue.tasks.push_back(task);
@@ -283,6 +286,9 @@ impl World<'_> {
             return;
         }
         self.plan_wake(i, fx.wake);
+        if moment {
+            self.crash_now(i);
+        }
     }
 
     pub(super) fn plan_wake(&mut self, i: usize, wake: Tick) {

@@ -91,7 +91,7 @@ pub(super) fn version(key: &[u8], value: &Bytes) -> Option<Version> {
         value,
         lease: record.lease,
     });
-    Some(Version { key, revision, kv })
+    Some(Version { key, revision, sub: Some(record.sub), kv })
 }
 
 impl World<'_> {
@@ -158,15 +158,20 @@ impl World<'_> {
     pub(super) fn witness_start(&mut self, i: usize) {
         let store = self.hosts[i].store;
         let Some(node) = &self.hosts[i].node else { return };
-        let found: Vec<_> =
-            node.replicas().map(|r| (r.descriptor().id, r.applied(), (r.group().term(), r.group().last().0))).collect();
-        for (range, applied, durable) in found {
+        let of = |r: &range::Replica<engine::mem::MemView>| {
+            let group = r.group();
+            (r.descriptor().id, r.applied(), (group.term(), group.last().0), group.vote())
+        };
+        let found: Vec<_> = node.replicas().map(of).collect();
+        for (range, applied, durable, vote) in found {
             if self.hosts[i].life <= self.hosts.len() as u64 {
                 // Founded alike everywhere: chains begin here.
                 self.witness.stations.entry(range).or_default().insert(applied.index, SEED);
             }
             self.witness.chains.remove(&(i, range));
             self.witness.station(i, range, applied);
+            let verdict = self.invariants.remembers(store, range, (durable.0, vote));
+            self.judge(verdict);
             let verdict = self.invariants.restarted(store, range, durable);
             self.judge(verdict);
         }
@@ -177,21 +182,24 @@ impl World<'_> {
         self.witness.seen.retain(|(host, _), _| *host != i);
     }
 
-    /// A frame leaves: what it says is durable must survive from now on. Every fourth frame is read.
+    /// A frame leaves: what it says is durable must survive from now on. Of frames that carry more than votes do,
+    /// every fourth is read.
     pub(super) fn witness_frame(&mut self, i: usize, frame: &Outgoing) {
-        if frame.bytes.last().is_none_or(|b| b & 3 != 0) {
+        if frame.bytes.len() > 64 && frame.bytes.last().is_none_or(|b| b & 3 != 0) {
             return;
         }
         let store = self.hosts[i].store;
         let Ok(frame) = Frame::decode(frame.bytes.clone()) else { return };
         for part in &frame.parts {
             let FramePart::Letter(letter) = part else { continue };
-            let durable = match &letter.message {
-                Message::AppendAck(ack) => (ack.term, ack.index),
-                Message::VoteAck(answer) if answer.granted => (answer.term, Index(0)),
-                _ => continue,
-            };
-            self.invariants.promised(store, letter.range, durable);
+            match &letter.message {
+                Message::AppendAck(ack) => self.invariants.promised(store, letter.range, (ack.term, ack.index)),
+                Message::VoteAck(answer) if answer.granted => {
+                    let verdict = self.invariants.voted(store, letter.range, (answer.term, letter.to.replica));
+                    self.judge(verdict);
+                }
+                _ => {}
+            }
         }
     }
 
