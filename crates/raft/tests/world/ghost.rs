@@ -63,7 +63,8 @@ impl Hasher for Fnv {
 /// What was ever true.
 #[derive(Clone, Default, Hash)]
 pub struct Ghost {
-    committed: BTreeMap<Index, Entry>,
+    /// With the term in which the entry was committed, which may be later than its own.
+    committed: BTreeMap<Index, (Entry, Term)>,
     states: BTreeMap<Index, u64>,
     leaders: BTreeMap<Term, ReplicaId>,
     votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
@@ -90,7 +91,7 @@ impl Ghost {
     }
 
     pub fn committed_entries(&self) -> impl Iterator<Item = &Entry> {
-        self.committed.values()
+        self.committed.values().map(|(e, _)| e)
     }
 
     /// A replica raised its commit index: what it calls committed is what everybody does, and if it leads, a quorum of
@@ -103,9 +104,11 @@ impl Ghost {
         let entries = log_of(node, group, from, to);
         for e in &entries {
             match self.committed.get(&e.index) {
-                Some(other) => assert_eq!(e, other, "R1 state machine safety: {} calls {e} committed", node.member),
+                Some((other, _)) => {
+                    assert_eq!(e, other, "R1 state machine safety: {} calls {e} committed", node.member)
+                }
                 None => {
-                    self.committed.insert(e.index, e.clone());
+                    self.committed.insert(e.index, (e.clone(), group.term()));
                 }
             }
         }
@@ -120,14 +123,17 @@ impl Ghost {
         }
     }
 
-    /// A replica was elected: nobody else in that term, and its log has everything that is committed.
+    /// A replica was elected: nobody else in that term, and its log has everything that was committed in earlier ones.
     pub fn elected(&mut self, nodes: &[Node], n: usize) {
         let node = &nodes[n];
         let Some(group) = &node.group else { return };
         let term = group.term();
         let other = *self.leaders.entry(term).or_insert(node.member.replica);
         assert_eq!(other, node.member.replica, "R1 election safety: two leaders in term {term}");
-        for e in self.committed.values().filter(|e| e.term < term && e.index > group.truncated().0) {
+        // a leader of an earlier term, elected late, need not have it, and can commit nothing any more
+        let before =
+            self.committed.values().filter(|(e, committed)| *committed < term && e.index > group.truncated().0);
+        for (e, _) in before {
             let has = group.term_at(&node.disk, e.index);
             assert_eq!(has, Some(e.term), "R1 leader completeness: {} leads term {term} without {e}", node.member);
         }
@@ -167,7 +173,11 @@ impl Ghost {
         let gone =
             node.disk.log.iter().filter(|e| e.index >= from && e.index <= to && e.index > node.disk.view.applied);
         for e in gone {
-            assert!(self.committed.get(&e.index) != Some(e), "R1 committed stays: {} deletes {e}", node.member);
+            assert!(
+                self.committed.get(&e.index).map(|(c, _)| c) != Some(e),
+                "R1 committed stays: {} deletes {e}",
+                node.member
+            );
         }
     }
 
