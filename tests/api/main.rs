@@ -19,6 +19,9 @@ mod txn_compare;
 use harness::{Cluster, Program, Spec};
 use target::{Case, Ctx, Ranges, Target, UNIMPLEMENTED};
 
+/// No case takes longer, even on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
+
 /// All cases, in the order in which they run; the last one deletes to the end of the key space.
 fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
@@ -46,7 +49,10 @@ fn run(cluster: &Cluster, target: Target) {
     let mut passed = 0;
     for (number, case) in cases().into_iter().enumerate().filter(|(_, c)| c.name.contains(&only)) {
         let ctx = Ctx::new(&case, number, target, cluster);
-        let outcome = harness::rpc::block_on(async { tokio::spawn((case.run)(ctx)).await });
+        let outcome = harness::rpc::block_on(async {
+            let running = tokio::spawn((case.run)(ctx));
+            tokio::time::timeout(PATIENCE, running).await.unwrap_or_else(|_| panic!("{} hangs", case.name))
+        });
         let must_cross = case.ranges == Ranges::Across && target == Target::FlotillaSplit;
         let verdict = match outcome {
             Err(panicked) => Err(panicked.try_into_panic().map_or("cancelled".into(), |p| text_of(&*p))),

@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// What is different on purpose: the command, and why. Each is printed with every run.
-const DIFFERENT: [(&str, &str); 0] = [];
+const DIFFERENT: [(&str, &str); 1] =
+    [("alarm list -w json", "3.4 leaves the header of this one answer out; later etcds fill it, and so do we")];
 
 /// One line of the script.
 struct Line {
@@ -24,7 +25,7 @@ struct Line {
 }
 
 fn script() -> Vec<Line> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/script.txt");
+    let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this")).join("conformance/script.txt");
     let text = std::fs::read_to_string(path).expect("the script");
     text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).map(parse).collect()
 }

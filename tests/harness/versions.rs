@@ -43,13 +43,13 @@ async fn changes(client: &mut Client, revision: i64, before: i64, out: &mut Vec<
     let created = reply.kvs().iter().filter(|kv| kv.create_revision() == revision).count() as i64;
     for kv in reply.kvs() {
         let kv = key_value(kv);
-        out.push(Version { key: kv.key.clone(), revision: Revision(revision as u64), kv: Some(kv) });
+        out.push(Version { key: kv.key.clone(), revision: Revision(revision as u64), sub: None, kv: Some(kv) });
     }
     // A key deleted and put again within one revision does not exist in etcd: a transaction writes a key once.
     if reply.count() < before + created {
         let (old, new) = (keys_at(client, revision - 1).await, keys_at(client, revision).await);
         for key in old.difference(&new) {
-            out.push(Version { key: Key::user(key), revision: Revision(revision as u64), kv: None });
+            out.push(Version { key: Key::user(key), revision: Revision(revision as u64), sub: None, kv: None });
         }
     }
     reply.count()

@@ -135,8 +135,8 @@ fn program(kind: Kind, options: &Options) -> Result<PathBuf, String> {
 
 /// Debian's etcd, which the tests' own script fetches into a cache if it is not there yet.
 fn fetched() -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/setup/peers.sh");
-    let output = Command::new("sh").arg(&script).output().map_err(|e| format!("{}: {e}", script.display()))?;
+    let script = Path::new("tests/setup/peers.sh");
+    let output = Command::new("sh").arg(script).output().map_err(|e| format!("{}: {e}", script.display()))?;
     if !output.status.success() {
         return Err(format!("no etcd; set ETCD to its path. {}", String::from_utf8_lossy(&output.stderr).trim()));
     }

@@ -297,7 +297,7 @@ fn play(text: &str) -> String {
 
 #[test]
 fn golden_scripts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this")).join("tests/scripts");
     let mut paths: Vec<_> =
         std::fs::read_dir(folder).expect("the scripts are there").map(|e| e.expect("readable").path()).collect();
     paths.sort();
@@ -338,7 +338,7 @@ fn told() -> raft::Committed {
 #[cfg(feature = "museum")]
 #[test]
 fn museum_of_disturbances() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this")).join("tests/scripts");
     let texts: Vec<String> = std::fs::read_dir(folder)
         .expect("the scripts are there")
         .map(|e| std::fs::read_to_string(e.expect("readable").path()).expect("readable"))

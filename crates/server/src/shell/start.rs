@@ -111,7 +111,7 @@ impl Running {
         let (inbox, inputs) = queue::<Input<View>>();
         let (fatal, ended) = Fatal::new();
         let report = Report::default();
-        let peers = start_peers(settings, &engine, &founded, &node, listeners, (&inbox, &fatal, &report))?;
+        let peers = start_peers(settings, &engine, (&founded, &node), listeners, (&inbox, &fatal, &report))?;
         let slots = Arc::new(Slots::new(node.incarnation()));
         let status = Arc::new(Mutex::new(node.status()));
         let (writer, jobs) = queue();
@@ -164,8 +164,7 @@ type Ends<'a> = (&'a super::Inbox, &'a Fatal, &'a Report);
 fn start_peers(
     settings: &Settings,
     engine: &Rocks,
-    founded: &Founded,
-    node: &Node<Rocks>,
+    (founded, node): (&Founded, &Node<Rocks>),
     listeners: Vec<TcpListener>,
     (inbox, fatal, report): Ends,
 ) -> Result<Arc<Peers>, Complaint> {
