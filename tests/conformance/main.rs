@@ -9,6 +9,7 @@ mod mask;
 
 use harness::{Cluster, Program, Spec, programs};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What is different on purpose: the command, and why. Each is printed with every run.
