@@ -23,8 +23,9 @@
 //! `accept.rs` (the follower takes), `commit.rs`, `read.rs` (read rounds), `member.rs` (membership), `transfer.rs`,
 //! `snapshot.rs`, `fortify.rs` (leases), `timer.rs` (deadlines and roles). `group.rs` holds the state and the doors,
 //! `log.rs` the four cursors and their order, `check.rs` the invariants. `tests/scripts` shows every rule as a short
-//! play; `tests/random.rs` walks at random through everything that can happen; `examples/explore.rs` visits *every*
-//! state of small worlds; `tests/differential.rs` compares with the `raft` crate.
+//! play; `tests/group/random.rs` walks at random through everything that can happen; `examples/explore` visits
+//! *every* state of small worlds; `tests/group/differential.rs` compares with the `raft` crate;
+//! `tests/group/museum.rs` says which of them finds which planted bug.
 //!
 //! ## What the owner promises
 //!

@@ -3,16 +3,15 @@
 //!
 //! Time does not pass in either world. After each event both come to rest; the leaders say again what may have been
 //! lost; both come to rest again; then everything is compared.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types)]
 
-mod world;
-
+use super::outside::{say, setting};
+use super::world::World;
+use super::world::ghost::{Ghost, log_of};
 use base::{Rng, Tick};
 use raft::Payload;
 use raft_rs::eraftpb::{Entry, Message};
 use raft_rs::storage::MemStorage;
 use raft_rs::{Config, GetEntriesContext, RawNode, StateRole, Storage};
-use world::World;
 
 const NODES: u64 = 3;
 
@@ -132,7 +131,7 @@ impl Ours {
     fn log(&self, n: usize) -> Vec<Vec<u8>> {
         let node = &self.0.nodes[n];
         let group = self.0.group(n);
-        let entries = world::ghost::log_of(node, group, group.truncated().0.next(), group.last().0);
+        let entries = log_of(node, group, group.truncated().0.next(), group.last().0);
         entries
             .into_iter()
             .map(|e| match e.payload {
@@ -167,10 +166,11 @@ fn rest(ours: &mut Ours, theirs: &mut Theirs, open: &dyn Fn(u64, u64) -> bool) {
 }
 
 fn compare(seed: u64, event: u64, ours: &Ours, theirs: &Theirs) {
-    if std::env::var_os("SEED").is_some() {
+    if setting("SEED").is_some() {
         for n in 0..NODES as usize {
             let t = &theirs.nodes[n].raft;
-            eprintln!("{event}: {} | {:?} term={} log={}", ours.0.group(n), t.state, t.term, t.raft_log.last_index());
+            let theirs = format!("{:?} term={} log={}", t.state, t.term, t.raft_log.last_index());
+            say(&format!("{event}: {} | {theirs}", ours.0.group(n)));
         }
     }
     for n in 0..NODES as usize {
@@ -179,7 +179,7 @@ fn compare(seed: u64, event: u64, ours: &Ours, theirs: &Theirs) {
         assert_eq!(ours.log(n), theirs.log(n), "{what}: the log");
         assert_eq!(ours.committed(n), theirs.committed(n), "{what}: the commit index");
     }
-    world::ghost::Ghost::check_logs(&ours.0.nodes);
+    Ghost::check_logs(&ours.0.nodes);
 }
 
 fn play(seed: u64, events: u64) -> usize {
@@ -234,11 +234,11 @@ fn play(seed: u64, events: u64) -> usize {
 
 #[test]
 fn the_oracle_agrees() {
-    let seeds: u64 = std::env::var("SEEDS").map_or(150, |n| n.parse().expect("a number"));
-    if let Ok(seed) = std::env::var("SEED") {
-        play(seed.parse().expect("a number"), 60);
+    if let Some(seed) = setting("SEED") {
+        play(seed, 60);
         return;
     }
-    let committed: usize = (0..seeds).map(|seed| play(seed, 60)).sum();
-    assert!(committed as u64 > seeds * 20, "{committed} entries committed in {seeds} plays");
+    let plays = setting("PLAYS").unwrap_or(150);
+    let committed: usize = (0..plays).map(|seed| play(seed, 60)).sum();
+    assert!(committed as u64 > plays * 20, "{committed} entries committed in {plays} plays");
 }
