@@ -312,6 +312,6 @@ impl Group {
 
     fn half_refuses(&self, half: &[Member]) -> bool {
         let noes = half.iter().filter(|m| self.votes.contains(&(m.replica, false))).count();
-        noes * 2 >= half.len() && noes > 0
+        noes * 2 >= half.len()
     }
 }

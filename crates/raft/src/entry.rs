@@ -153,3 +153,39 @@ pub trait LogRead {
     /// The entries of `[from, to_inclusive]`, cut after `max_bytes` of payload but never before the first.
     fn entries(&self, from: Index, to_inclusive: Index, max_bytes: usize) -> Result<Vec<Entry>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hard_states_come_back() {
+        for vote in [None, Some(base::ReplicaId(7))] {
+            let hard = HardState { term: Term(300), vote };
+            let mut bytes = Vec::new();
+            hard.encode(&mut bytes);
+            let mut buf = Bytes::from(bytes);
+            assert_eq!(HardState::decode(&mut buf).unwrap(), hard);
+            assert!(buf.is_empty());
+        }
+        assert!(HardState::decode(&mut Bytes::from_static(&[1])).is_err());
+    }
+
+    #[test]
+    fn an_entry_has_a_place() {
+        let decoded = |index| {
+            let entry = Entry { term: Term(1), index: Index(index), payload: Payload::Empty };
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            Entry::decode(&mut Bytes::from(bytes)).is_ok()
+        };
+        assert!(decoded(1) && decoded(u64::MAX - 1));
+        assert!(!decoded(0) && !decoded(u64::MAX));
+    }
+
+    #[test]
+    fn an_entry_is_as_large_as_its_payload_and_a_little() {
+        let size = |payload| Entry { term: Term(1), index: Index(1), payload }.size();
+        assert_eq!((size(Payload::Empty), size(Payload::Normal(Bytes::from_static(b"four")))), (16, 20));
+    }
+}

@@ -177,4 +177,71 @@ mod tests {
         assert_eq!(log.last_with_term_at_most(Term(1), Index(0), Index(8), &Disk), Index(5));
         assert_eq!(log.last_with_term_at_most(Term(2), Index(0), Index(3), &Disk), Index(0), "only a snapshot helps");
     }
+
+    /// A disk that has everything, truncated or not.
+    struct Whole;
+
+    impl LogRead for Whole {
+        fn term(&self, _: Index) -> Option<Term> {
+            Some(Term(2))
+        }
+        fn entries(&self, from: Index, to: Index, _: usize) -> Result<Vec<Entry>> {
+            Ok((from.0..=to.0).map(entry).collect())
+        }
+    }
+
+    fn entry(index: u64) -> Entry {
+        let payload = crate::Payload::Normal(bytes::Bytes::from_static(b"four"));
+        Entry { term: Term(2), index: Index(index), payload }
+    }
+
+    /// Truncated at 5, durable to 7, and 8 to 10 in memory.
+    fn log() -> Log {
+        let bounds = LogBounds { truncated: (Index(5), Term(1)), last: (Index(7), Term(2)) };
+        let mut log = Log::new(bounds, Index(6));
+        (8..=10).for_each(|index| log.push(entry(index)));
+        log
+    }
+
+    #[test]
+    fn what_is_truncated_is_gone_also_while_the_disk_has_it() {
+        let log = log();
+        let terms: Vec<_> = [4, 5, 6, 10, 11].into_iter().map(|i| log.term(Index(i), &Whole).map(|t| t.0)).collect();
+        assert_eq!(terms, [None, Some(1), Some(2), Some(2), None]);
+        let read = |from, to, max| {
+            let some = log.entries(&Whole, Index(from), Index(to), max).unwrap();
+            some.iter().map(|e| e.index.0).collect::<Vec<_>>()
+        };
+        assert_eq!(read(5, 9, 1000), [], "begins where nothing is");
+        assert_eq!(read(9, 8, 1000), [], "ends before it begins");
+        assert_eq!(read(6, 9, 1000), [6, 7], "the disk's part first");
+        assert_eq!(read(8, 99, 1000), [8, 9, 10]);
+        assert_eq!(read(8, 9, 1000), [8, 9]);
+        assert_eq!((read(8, 10, 1), read(8, 10, 40), read(8, 10, 39)), (vec![8], vec![8, 9], vec![8]));
+    }
+
+    #[test]
+    fn memory_holds_what_is_not_durable_or_not_applied() {
+        let mut log = log();
+        assert_eq!((log.tail_first(), log.tail_bytes()), (Index(8), 60));
+        log.trim(Index(10));
+        assert_eq!(log.tail_first(), Index(8), "not durable");
+        log.written = Index(9);
+        log.trim(Index(10));
+        assert_eq!(log.tail_first(), Index(8), "not applied");
+        (log.commit, log.applied) = (Index(8), Index(8));
+        log.trim(Index(7));
+        assert_eq!(log.tail_first(), Index(8), "not sent");
+        log.trim(Index(10));
+        assert_eq!((log.tail_first(), log.tail_bytes()), (Index(9), 40));
+        log.cut(Index(10), Term(2));
+        assert_eq!((log.last.0, log.written, log.tail_bytes()), (Index(9), Index(9), 20));
+        log.trim(Index(9));
+        assert!(log.heap_bytes() > 20, "memory is kept while there is more to apply");
+        (log.commit, log.applied) = (Index(9), Index(9));
+        log.trim(Index(9));
+        assert_eq!((log.tail_first(), log.heap_bytes()), (Index(10), 0));
+        log.push(entry(10));
+        assert_eq!(log.heap_bytes(), log.tail.capacity() * size_of::<Entry>() + 20);
+    }
 }

@@ -245,7 +245,7 @@ fn get_epoch(buf: &mut Bytes) -> Result<Option<SupportEpoch>> {
     Ok(Some(SupportEpoch { incarnation: Incarnation(get_u64(buf)?), n: get_u64(buf)? }))
 }
 
-/// Entries of one append are consecutive, so only the base's index travels; a term only when it changes.
+/// The entries follow the base and one another: whatever does not is refused when it is read.
 fn encode_append(m: &Append, out: &mut Vec<u8>) {
     put(out, APPEND, &[m.term.0, m.base.0.0, m.base.1.0, m.commit.0]);
     put_epoch(out, m.epoch);
@@ -367,7 +367,7 @@ mod tests {
         };
         let answer =
             |rng: &mut Rng| VoteAnswer { term, granted: rng.chance(500_000), commit: (index(rng), Term(small(rng))) };
-        match rng.below(12) {
+        match rng.below(13) {
             0 | 1 => {
                 let base = (index(rng), Term(rng.below(term.0 + 1)));
                 let entries = (0..rng.below(5)).map(|i| Entry {
@@ -394,6 +394,7 @@ mod tests {
             8 => Message::Defortify { term },
             9 => Message::TimeoutNow { term },
             10 => Message::ReadIndex { term, round: small(rng) },
+            11 => Message::ReadIndexAck { term, round: small(rng) },
             _ => Message::Removed { since: index(rng) },
         }
     }
@@ -443,6 +444,55 @@ mod tests {
         let inside = back.payload.bytes().as_ptr() as usize - whole.as_ptr() as usize;
         assert!(inside < whole.len(), "the payload was copied");
         assert_eq!(back, entry);
+    }
+
+    fn append(term: u64, base: (u64, u64), entries: &[(u64, u64)]) -> Message {
+        let entry = |(index, term): &(u64, u64)| {
+            let payload = Payload::Normal(Bytes::from_static(b"four"));
+            Entry { term: Term(*term), index: Index(*index), payload }
+        };
+        let (base, entries) = ((Index(base.0), Term(base.1)), entries.iter().map(entry).collect());
+        Message::Append(Append { term: Term(term), base, commit: Index(1), epoch: None, entries })
+    }
+
+    #[test]
+    fn appends_that_cannot_be_are_refused() {
+        let comes = |m: &Message| {
+            let mut bytes = Vec::new();
+            m.encode(&mut bytes);
+            Message::decode(&mut Bytes::from(bytes)).ok().as_ref() == Some(m)
+        };
+        assert!(comes(&append(3, (4, 3), &[(5, 3), (6, 3)])));
+        assert!(comes(&append(3, (u64::MAX / 2, 2), &[])));
+        let wrong = [
+            append(3, (u64::MAX / 2 + 1, 2), &[]),
+            append(3, (4, 4), &[]),
+            append(3, (4, 2), &[(6, 2)]),
+            append(3, (4, 2), &[(5, 1)]),
+            append(3, (4, 2), &[(5, 4)]),
+            append(3, (4, 2), &[(5, 3), (6, 2)]),
+        ];
+        for m in wrong {
+            assert!(!comes(&m), "{m}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_message() {
+        let (full, empty) = (append(3, (4, 3), &[(5, 3), (6, 3)]), append(3, (4, 3), &[]));
+        assert!(full.is_bulk() && !empty.is_bulk() && !Message::Defortify { term: Term(3) }.is_bulk());
+        assert_eq!((full.size(), empty.size(), Message::Removed { since: Index(4) }.size()), (32 + 2 * 20, 32, 16));
+        let mut rng = Rng::new(3);
+        for _ in 0..200 {
+            let m = any(&mut rng);
+            let shown = m.to_string();
+            let term = if matches!(m, Message::Removed { .. }) { Term(0) } else { m.term() };
+            assert!(
+                term == Term(0) || shown.contains(&format!("term={term} ")) || shown.ends_with(&format!("term={term}")),
+                "{shown}"
+            );
+            assert!(term != Term(0) || !shown.contains("term=") || shown.contains("term=0"), "{shown}");
+        }
     }
 
     #[test]

@@ -132,3 +132,42 @@ impl Output {
         (self.became, self.removed) = (None, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{ReplicaId, StoreId};
+
+    #[test]
+    fn nothing_to_do_means_every_part_is_empty() {
+        let m = Member { replica: ReplicaId(1), store: StoreId(1) };
+        let to = || vec![(m, Message::Defortify { term: Term(1) })];
+        let entry = Entry { term: Term(1), index: Index(1), payload: crate::Payload::Empty };
+        let told = Committed { leader_term: Term(1), index: Index(1), entry_term: Term(1) };
+        let became = Became { role: Role::Follower, term: Term(1), leader: None, lost_leadership: false };
+        let none = Output::new;
+        let written = [
+            Output { delete: Some((Index(1), Index(2))), ..none() },
+            Output { append: vec![entry], ..none() },
+            Output { hard: Some(HardState::default()), ..none() },
+        ];
+        let others = [
+            Output { now: to(), ..none() },
+            Output { after_write: to(), ..none() },
+            Output { commit: Some((Index(1), Term(1))), ..none() },
+            Output { commits: vec![(m, told)], ..none() },
+            Output { reads_ready: vec![(ReadRound(1), Index(1))], ..none() },
+            Output { became: Some(became), ..none() },
+            Output { snapshot_needed: vec![m], ..none() },
+            Output { removed: Some(Index(1)), ..none() },
+        ];
+        assert!(none().is_empty() && !none().must_write());
+        assert!(written.iter().all(Output::must_write) && !others.iter().any(Output::must_write));
+        for mut out in written.into_iter().chain(others) {
+            assert!(!out.is_empty(), "{out:?}");
+            out.mark = Some((Term(1), Index(1)));
+            out.clear();
+            assert_eq!(out, none());
+        }
+    }
+}

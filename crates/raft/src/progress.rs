@@ -151,3 +151,61 @@ impl Progress {
         self.inflight.capacity() * size_of::<(Index, u64)>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{ReplicaId, StoreId};
+
+    fn peer() -> Progress {
+        let member = Member { replica: ReplicaId(2), store: StoreId(2) };
+        let mut peer = Progress::new(member, Index(5), Tick::ZERO);
+        assert!(peer.has_room(1, 1), "a first probe");
+        peer.sent(Index(5), 0);
+        assert!(!peer.has_room(9, 9), "one probe at a time");
+        assert!(peer.acked(Index(5)), "news");
+        peer.replicate();
+        peer
+    }
+
+    #[test]
+    fn the_window_is_bounded_in_count_and_in_bytes() {
+        let mut peer = peer();
+        peer.sent(Index(6), 10);
+        peer.sent(Index(7), 30);
+        assert_eq!((peer.inflight(), peer.next), (2, Index(8)));
+        assert!(!peer.has_room(2, 1000) && peer.has_room(3, 1000), "two are under way");
+        assert!(!peer.has_room(3, 40) && peer.has_room(3, 41), "40 bytes are");
+        assert!(peer.acked(Index(6)));
+        assert!(!peer.has_room(3, 30) && peer.has_room(3, 31), "30 bytes are");
+        assert!(!peer.acked(Index(6)), "no news");
+        assert!(peer.acked(Index(9)), "whoever has more than was sent has that too");
+        assert_eq!((peer.inflight(), peer.next, peer.matched), (0, Index(10), Index(9)));
+        assert!(peer.has_room(1, 1));
+    }
+
+    #[test]
+    fn a_window_is_given_back_only_when_it_is_empty() {
+        let mut peer = peer();
+        peer.sent(Index(6), 10);
+        peer.rest();
+        assert_eq!(peer.inflight(), 1);
+        assert!(peer.heap_bytes() > 0);
+        peer.acked(Index(6));
+        assert!(peer.heap_bytes() > 0);
+        peer.rest();
+        assert_eq!(peer.heap_bytes(), 0);
+    }
+
+    #[test]
+    fn probing_begins_after_what_matches() {
+        let mut peer = peer();
+        peer.sent(Index(9), 10);
+        peer.probe(Index(2));
+        assert_eq!((peer.next, peer.inflight(), peer.has_room(1, 1)), (Index(6), 0, true));
+        peer.await_snapshot();
+        assert!(!peer.has_room(9, 9));
+        peer.sent(Index(9), 10);
+        assert_eq!((peer.next, peer.inflight()), (Index(6), 0), "nothing leaves while a snapshot is awaited");
+    }
+}

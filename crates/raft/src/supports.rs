@@ -152,3 +152,54 @@ impl Supports {
         &mut self.pairs[at]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_supports_itself_and_remembers_what_others_say() {
+        let (own, other, third) = (StoreId(1), StoreId(2), StoreId(3));
+        let mut s = Supports::new(own, Incarnation(4));
+        let own_epoch = SupportEpoch { incarnation: Incarnation(4), n: 0 };
+        assert_eq!((s.own_store(), s.own_incarnation()), (own, Incarnation(4)));
+        assert_eq!((s.given(own), s.given(other), s.received(other)), (Some(own_epoch), None, None));
+        assert!(s.knows(own) && !s.knows(other));
+        s.set_own_until(Tick::ms(5));
+        let itself = Received { epoch: own_epoch, incarnation: Incarnation(4), until: Tick::ms(5) };
+        assert_eq!(s.received(own), Some(itself));
+
+        let epoch = SupportEpoch { incarnation: Incarnation(9), n: 1 };
+        let received = Received { epoch: own_epoch, incarnation: Incarnation(9), until: Tick::ms(7) };
+        s.set_given(other, Some(epoch));
+        s.set_received(third, Some(received));
+        assert_eq!((s.given(other), s.received(other)), (Some(epoch), None));
+        assert_eq!((s.given(third), s.received(third)), (None, Some(received)));
+        assert!(s.knows(other) && s.knows(third) && !s.knows(StoreId(4)));
+        s.forget(other);
+        assert!(!s.knows(other) && s.knows(third));
+    }
+
+    #[test]
+    fn nobody_changes_what_a_store_thinks_of_itself() {
+        let own = StoreId(1);
+        let mut s = Supports::new(own, Incarnation(4));
+        let before = s.clone();
+        s.set_given(own, None);
+        s.set_received(own, None);
+        s.set_vouched(own, vec![StoreId(2)]);
+        assert_eq!(s, before);
+    }
+
+    #[test]
+    fn who_vouches_for_whom() {
+        let mut s = Supports::new(StoreId(1), Incarnation(4));
+        s.set_vouched(StoreId(2), vec![StoreId(9), StoreId(3)]);
+        assert!(s.vouches(StoreId(2), StoreId(3)) && s.vouches(StoreId(2), StoreId(9)));
+        assert!(s.vouches(StoreId(2), StoreId(2)), "everybody stands by itself");
+        assert!(!s.vouches(StoreId(2), StoreId(4)) && !s.vouches(StoreId(3), StoreId(2)));
+        assert!(s.vouches(StoreId(1), StoreId(1)) && !s.vouches(StoreId(1), StoreId(2)));
+        s.set_given(StoreId(2), Some(SupportEpoch { incarnation: Incarnation(1), n: 1 }));
+        assert!(s.vouches(StoreId(1), StoreId(2)));
+    }
+}

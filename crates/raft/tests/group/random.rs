@@ -141,6 +141,8 @@ impl Walk {
                 let n = self.any();
                 self.world.call(n, |g, ctx, out| g.step_down(ctx, out));
             }
+            993..995 => self.world.apply_held = true,
+            995..1000 if self.world.apply_held => self.world.apply_all(),
             _ => {}
         }
         if self.liveness && self.world.check_lease() {
@@ -194,6 +196,15 @@ impl Walk {
             10..16 => {
                 let late = self.world.net.remove(at);
                 self.world.net.push(late);
+            }
+            16..30 => {
+                // one turn of a node takes in several things
+                let to = self.world.net[at].to;
+                let some: Vec<usize> = open.into_iter().filter(|at| self.world.net[*at].to == to).take(4).collect();
+                let mut inbox: Vec<_> = some.into_iter().rev().map(|at| self.world.net.remove(at)).collect();
+                inbox.reverse();
+                let n = self.world.at(to);
+                self.world.deliver_together(n, inbox);
             }
             _ => self.world.deliver(at),
         }
@@ -280,6 +291,7 @@ impl Walk {
 
     /// Everything works again: one leader comes, and everybody arrives at its state.
     fn heal(&mut self) {
+        self.world.apply_all();
         for n in 0..self.world.nodes.len() {
             if !self.world.is_up(n) {
                 self.world.restart(n);

@@ -5,7 +5,7 @@ use super::outside::{rewrite, scripts, setting};
 use super::world::ghost::{Ghost, log_of};
 use super::world::{Body, Envelope, World, member};
 use base::{Index, StoreId, Tick};
-use raft::{Change, ConfChange, ConfStep, Group};
+use raft::{AppendAck, AppendReject, Change, ConfChange, ConfStep, Group, Message, VoteAnswer, VoteRequest};
 
 /// One running script.
 struct Script {
@@ -65,6 +65,8 @@ impl Script {
                 self.world.trace = Some(Vec::new());
             }
             "lazy-apply" => self.world.lazy_apply = true,
+            "hold-apply" => self.world.apply_held = true,
+            "apply" => self.world.apply_all(),
             "quiet-commits" => self.world.tells_commits = false,
             "window" => {
                 self.world.base.max_inflight = number(args[0]) as usize;
@@ -77,6 +79,7 @@ impl Script {
                 self.run(&args.join(" "));
             }
             "deliver" => self.deliver(args),
+            "together" => self.deliver_together(args),
             "duplicate" => {
                 let copies: Vec<Envelope> = self.world.net.iter().filter(|e| matches(e, args)).cloned().collect();
                 copies.into_iter().for_each(|e| self.world.deliver_copy(e));
@@ -95,6 +98,10 @@ impl Script {
             "pass" => self.world.pass(Tick::ms(number(args[0])), args.get(1) != Some(&"still")),
             "crash" => self.world.crash(node(args[0]), args.get(1).map_or(0, |a| number(a) as usize)),
             "restart" => self.world.restart(node(args[0])),
+            "gate" => {
+                let from = self.world.now + Tick::ms(number(args[1]));
+                self.world.nodes[node(args[0])].supports.voting_allowed_from = from;
+            }
             "ungate" => self.world.ungate(node(args[0])),
             "promise" => {
                 self.promises += 1;
@@ -123,6 +130,18 @@ impl Script {
         let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| matches(e, args));
         self.world.net = later;
         now.into_iter().for_each(|e| self.world.deliver_copy(e));
+    }
+
+    /// Like `deliver`, but every node takes in all that is for it before it speaks.
+    fn deliver_together(&mut self, args: &[&str]) {
+        let all = std::mem::take(&mut self.world.net);
+        let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| matches(e, args));
+        self.world.net = later;
+        for n in 0..self.world.nodes.len() {
+            let to = self.world.nodes[n].member;
+            let inbox = now.iter().filter(|e| e.to == to).cloned().collect();
+            self.world.deliver_together(n, inbox);
+        }
     }
 
     /// The group's verbs.
@@ -175,6 +194,10 @@ impl Script {
                 let told =
                     raft::Committed { leader_term: base::Term(n[4]), index: Index(n[2]), entry_term: base::Term(n[3]) };
                 world.send(member(n[0]), member(n[1]), Body::Committed(told));
+            }
+            "forge" => {
+                let m = forged(args[2], &args[3..]);
+                world.send(member(number(args[0])), member(number(args[1])), Body::Message(m));
             }
             "tell-commits" => world.tell_commits(n),
             "leases-off" => world.nodes[n].supports.leases_enabled = false,
@@ -234,6 +257,25 @@ impl Script {
             _ => return false,
         }
         true
+    }
+}
+
+/// A message as somebody may once have sent it: for what takes long plots to meet by chance.
+fn forged(kind: &str, args: &[&str]) -> Message {
+    let n: Vec<u64> = args.iter().map(|a| number(a)).collect();
+    let term = base::Term(n[0]);
+    let at = |i: usize| (Index(n[i]), base::Term(n[i + 1]));
+    match kind {
+        "defortify" => Message::Defortify { term },
+        "timeout-now" => Message::TimeoutNow { term },
+        "read-index" => Message::ReadIndex { term, round: n[1] },
+        "read-index-ack" => Message::ReadIndexAck { term, round: n[1] },
+        "ack" => Message::AppendAck(AppendAck { term, index: Index(n[1]), fortified: None }),
+        "reject" => Message::AppendReject(AppendReject { term, base: Index(n[1]), hint: at(2) }),
+        "vote" => Message::Vote(VoteRequest { term, last: at(1), released: None }),
+        "vote-ack" => Message::VoteAck(VoteAnswer { term, granted: n[1] == 1, commit: at(2) }),
+        "pre-vote-ack" => Message::PreVoteAck(VoteAnswer { term, granted: n[1] == 1, commit: at(2) }),
+        _ => panic!("unknown message {kind:?}"),
     }
 }
 

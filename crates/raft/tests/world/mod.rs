@@ -74,6 +74,8 @@ pub struct World {
     pub tells_commits: bool,
     /// What is applied is written rarely (never): a crash sets it back far.
     pub lazy_apply: bool,
+    /// Nobody applies anything for now: the state machines are slow.
+    pub apply_held: bool,
     /// One line per event, if somebody wants them.
     pub trace: Option<Vec<String>>,
 }
@@ -113,6 +115,7 @@ impl World {
             base,
             tells_commits: true,
             lazy_apply: false,
+            apply_held: false,
             trace: None,
         };
         for n in 1..=total {
@@ -273,6 +276,9 @@ impl World {
 
     /// Applies everything committed; durable with the last write under way, or at once if there is none.
     fn apply(&mut self, n: usize, to: Index) {
+        if self.apply_held {
+            return;
+        }
         if self.nodes[n].writes.iter().any(|w| w.snapshot.is_some()) {
             // an apply queued behind an ingest would set `applied` back
             return;
@@ -298,6 +304,16 @@ impl World {
             _ if self.lazy_apply => {}
             Some(write) => write.view = Some(node.view.clone()),
             None => node.disk.view = node.view.clone(),
+        }
+    }
+
+    /// The state machines catch up.
+    pub fn apply_all(&mut self) {
+        self.apply_held = false;
+        for n in 0..self.nodes.len() {
+            if let Some(commit) = self.nodes[n].group.as_ref().map(Group::commit) {
+                self.apply(n, commit);
+            }
         }
     }
 
@@ -367,6 +383,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A node takes several things in before it speaks once: all calls share one output. (Snapshots come alone.)
+    pub fn deliver_together(&mut self, n: usize, envelopes: Vec<Envelope>) {
+        let (alone, together): (Vec<_>, Vec<_>) =
+            envelopes.into_iter().partition(|e| matches!(e.body, Body::Snapshot(..)));
+        self.call(n, |g, ctx, out| {
+            for Envelope { from, body, .. } in together {
+                match body {
+                    Body::Message(m) => g.receive(ctx, from, m, out),
+                    Body::Committed(told) => g.receive_commit(ctx, from, told, out),
+                    Body::Snapshot(..) => {}
+                }
+                g.check();
+            }
+        });
+        alone.into_iter().for_each(|e| self.deliver_copy(e));
     }
 
     /// The oldest write under way becomes durable, and the group hears of it.

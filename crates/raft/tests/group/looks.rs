@@ -1,0 +1,43 @@
+//! What a node may look at: every accessor of a leader and of a follower, in one small world.
+
+use super::world::{World, member};
+use base::{Index, ReplicaId, Term, Tick};
+use raft::Role;
+
+#[test]
+fn what_a_node_may_look_at() {
+    let mut world = World::new(4, 3, 1, 1);
+    world.campaign(0);
+    world.settle();
+    world.propose(0, "a");
+    world.settle();
+    world.propose(0, "b");
+    let (leader, follower) = (world.group(0), world.group(1));
+    assert_eq!((leader.member(), leader.role(), leader.leader()), (member(1), Role::Leader, Some(member(1))));
+    assert_eq!((follower.member(), follower.role(), follower.leader()), (member(2), Role::Follower, Some(member(1))));
+    assert!(leader.is_leader() && !follower.is_leader());
+    assert_eq!((leader.term(), leader.vote()), (Term(2), Some(ReplicaId(1))));
+    assert_eq!((leader.commit(), leader.applied_index(), leader.written_index()), (Index(3), Index(3), Index(3)));
+    assert_eq!((leader.last(), leader.truncated()), ((Index(4), Term(2)), (Index(1), Term(1))));
+    assert_eq!((leader.memory_from(), follower.memory_from()), (Index(4), Index(4)));
+    assert_eq!((leader.term_start(), follower.term_start()), (Some(Index(2)), None));
+    assert_eq!(leader.config().replica, ReplicaId(1));
+    assert_eq!(leader.conf().to_string(), "(p1 p2 p3) ~(p4)");
+    assert!(leader.promotable() && !world.group(3).promotable());
+    // its own copy counts once it is written
+    let matched = |n: u64| leader.matched(ReplicaId(n));
+    assert_eq!((matched(1), matched(2), matched(9)), (Some(Index(3)), Some(Index(3)), None));
+    assert_eq!(follower.matched(ReplicaId(2)), None);
+    let states = leader.progress();
+    let at: Vec<_> = states.iter().map(|p| (p.member, p.matched, p.snapshot, p.heard, p.fortified)).collect();
+    let expected = |n| (member(n), Index(3), false, Tick::ms(1000), None);
+    assert_eq!(at, vec![expected(2), expected(3), expected(4)]);
+    assert!(follower.progress().is_empty());
+    let told = leader.commit_for(ReplicaId(2)).map(|c| c.to_string());
+    assert_eq!(told.as_deref(), Some("commit 3@2 term=2"));
+    let disk = &world.nodes[0].disk;
+    assert_eq!((leader.term_at(disk, Index(1)), leader.term_at(disk, Index(3))), (Some(Term(1)), Some(Term(2))));
+    assert_eq!((leader.term_at(disk, Index(0)), leader.term_at(disk, Index(5))), (None, None));
+    let entries = leader.entries(disk, Index(2), Index(3), 1).expect("the disk can be read");
+    assert_eq!(entries.len(), 1, "never cut before the first");
+}
