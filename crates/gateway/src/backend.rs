@@ -92,8 +92,6 @@ pub struct Status {
     pub raft_term: u64,
     /// The meta range's applied index.
     pub raft_applied: u64,
-    /// What is wrong, one line each.
-    pub errors: Vec<String>,
     /// Does this node only learn?
     pub learner: bool,
 }

@@ -34,7 +34,7 @@ pub async fn status<B: Backend>(
     _: Call,
 ) -> Result<pb::StatusResponse, Status> {
     let (s, versions) = (g.backend.status(), g.backend.versions());
-    let mut errors = s.errors;
+    let mut errors = Vec::new();
     if s.leader == 0 {
         errors.push("etcdserver: no leader".to_string());
     }

@@ -96,6 +96,8 @@ pub struct Effects<E: Engine> {
     /// Call again at this tick at the latest.
     pub wake: Tick,
     pub samples: Vec<(Stage, u64)>,
+    /// The highest revision this node knows to be issued.
+    pub revision: Revision,
     /// For metrics and Status, now and then.
     pub status: Option<Status>,
     /// The store must stop: nothing of this step may be carried out.

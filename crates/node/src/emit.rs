@@ -4,7 +4,7 @@
 use crate::effects::{Effects, Outgoing};
 use crate::frame::{Builder, Frame, Part, Stream};
 use crate::node::{Node, Work};
-use base::{Error, Incarnation, Kind, Leased, RangeId, Stage, StoreId, Tick, marker};
+use base::{Error, Incarnation, Kind, Leased, RangeId, Revision, Stage, StoreId, Tick, marker};
 use engine::Engine;
 use range::Letter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,6 +144,7 @@ impl<E: Engine> Node<E> {
         self.count(&work);
         self.door.queued += work.sink.queued;
         effects.samples = std::mem::take(&mut work.sink.samples);
+        effects.revision = self.shown.get();
         if now >= self.clock.next_status {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());
@@ -246,6 +247,7 @@ impl<E: Engine> Effects<E> {
             bound: None,
             wake: Tick::FAR,
             samples: Vec::new(),
+            revision: Revision::ZERO,
             status: None,
             failed: None,
             stopped: false,

@@ -278,7 +278,7 @@ fn issued(b: &mut Bytes) -> Result<Revision> {
 }
 
 fn put_beat(out: &mut Vec<u8>, b: &Beat) {
-    put_ids(out, 1, &[b.incarnation.0, b.n, b.sent.0, b.duration.0]);
+    put_ids(out, 1, &[b.incarnation.0, b.n, b.sent.0, b.duration.0, b.revision.0]);
     let bits = [b.asks, b.is_reply, b.goodbye, b.support.is_some(), b.withdrawn.is_some(), b.full];
     out.push(bits.iter().enumerate().fold(0, |f, (i, on)| f | (u8::from(*on) << i)));
     if let Some((e, sent)) = b.support {
@@ -298,7 +298,7 @@ fn put_beat(out: &mut Vec<u8>, b: &Beat) {
 
 fn get_beat(b: &mut Bytes) -> Result<Beat> {
     let (incarnation, n) = (Incarnation(get_u64(b)?), get_u64(b)?);
-    let (sent, duration) = (Tick(get_u64(b)?), Tick(get_u64(b)?));
+    let (sent, duration, revision) = (Tick(get_u64(b)?), Tick(get_u64(b)?), issued(b)?);
     let bits = get_u8(b)?;
     let epoch = |b: &mut Bytes| -> Result<SupportEpoch> {
         Ok(SupportEpoch { incarnation: Incarnation(get_u64(b)?), n: get_u64(b)? })
@@ -311,7 +311,7 @@ fn get_beat(b: &mut Bytes) -> Result<Beat> {
         vouches.push(StoreId(get_u64(b)?));
     }
     let (asks, is_reply, goodbye, full) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0, bits & 32 != 0);
-    Ok(Beat { incarnation, n, asks, sent, duration, support, withdrawn, vouches, is_reply, goodbye, full })
+    Ok(Beat { incarnation, n, asks, sent, duration, support, withdrawn, vouches, is_reply, goodbye, full, revision })
 }
 
 fn put_ask(out: &mut Vec<u8>, ask: &Ask) {

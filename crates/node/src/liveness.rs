@@ -6,7 +6,7 @@
 //!
 //! `now` must have been read after the beats of the step were received: an old clock would make a promise too short.
 
-use base::{Incarnation, StoreId, Tick, limits, marker};
+use base::{Incarnation, Revision, StoreId, Tick, limits, marker};
 use raft::{Received, SupportEpoch, Supports};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +35,8 @@ pub struct Beat {
     pub goodbye: bool,
     /// "I have no room for clients' writes."
     pub full: bool,
+    /// "I know that revisions up to this one are issued": for headers that name no key. The node fills it in.
+    pub revision: Revision,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -174,6 +176,7 @@ impl Liveness {
             is_reply,
             goodbye: self.gone,
             full: self.full,
+            revision: Revision::ZERO,
         }
     }
 

@@ -260,6 +260,7 @@ impl<E: Engine> Node<E> {
             }
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
+            self.shown.raise(Issued::witnessed(replica.applied().max_revision));
             replica.truncate(&mut t)?;
             self.deadlines.set(range, replica.next_deadline());
             if replica.has_unapplied() {
@@ -336,7 +337,8 @@ impl<E: Engine> Node<E> {
     }
 
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        for (to, beat) in turned.beats {
+        for (to, mut beat) in turned.beats {
+            beat.revision = self.shown.get();
             self.outbox.control(to, &Part::Beat(beat));
         }
         for store in turned.changed {

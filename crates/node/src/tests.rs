@@ -354,6 +354,7 @@ fn a_leader_that_hears_nothing_is_not_asked_for_ever() {
             is_reply: true,
             goodbye: false,
             full: false,
+            revision: Revision(9),
         };
         n.liveness.receive(StoreId(from), &beat, Tick::ms(2), true, &mut Turned::default());
     };

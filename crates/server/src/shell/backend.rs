@@ -4,6 +4,7 @@ use super::Inbox;
 use super::View;
 use super::clock;
 use super::found::Founded;
+use super::picture::Picture;
 use super::report::Report;
 use super::slots::{Slots, Told};
 use base::{CallId, Error, Kind, Refusal, Result, Revision, Stage, Tick};
@@ -11,7 +12,6 @@ use crossbeam::channel::Sender;
 use gateway::backend::{Alarm, AlarmKind, Backend, HashKv, Header, Member, Outcome, Status, Versions};
 use mvcc::Request;
 use node::{ClientAsk, Input};
-use parking_lot::Mutex;
 use range::{Answer, Origin, ReadTask};
 use rocks::Rocks;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const CLUSTER_VERSION: &str = "3.6.0";
 pub struct Shell {
     pub inbox: Inbox,
     pub slots: Arc<Slots>,
-    pub status: Arc<Mutex<node::Status>>,
+    pub picture: Arc<Picture>,
     pub founded: Founded,
     pub engine: Rocks,
     pub report: Report,
@@ -154,25 +154,17 @@ impl Backend for Shell {
     }
 
     fn header(&self) -> Header {
-        let s = self.status.lock();
         Header {
             cluster_id: self.founded.identity.cluster.0,
             member_id: self.member_id(self.founded.identity.store),
-            raft_term: s.term.0,
-            revision: s.revision,
+            raft_term: self.picture.last().term.0,
+            revision: self.picture.revision(),
         }
     }
 
     fn status(&self) -> Status {
-        let s = self.status.lock().clone();
+        let s = self.picture.last().clone();
         let sizes = self.report.sizes();
-        let mut errors = Vec::new();
-        if s.leader.is_none() {
-            errors.push("etcdserver: no leader".to_string());
-        }
-        if self.report.is_full() {
-            errors.push(format!("alarm: memberID:{} alarm:NOSPACE", self.member_id(self.founded.identity.store)));
-        }
         Status {
             size: sizes.total,
             size_in_use: sizes.in_use,
@@ -181,7 +173,6 @@ impl Backend for Shell {
             raft_index: s.index.0,
             raft_term: s.term.0,
             raft_applied: s.applied.0,
-            errors,
             learner: false,
         }
     }
@@ -192,7 +183,7 @@ impl Backend for Shell {
     }
 
     fn has_leader(&self) -> bool {
-        self.status.lock().leader.is_some()
+        self.picture.last().leader.is_some()
     }
 
     fn versions(&self) -> Versions {

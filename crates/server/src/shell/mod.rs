@@ -14,6 +14,7 @@ mod fatal;
 mod files;
 mod found;
 mod peers;
+mod picture;
 mod queue;
 mod read;
 mod report;

@@ -4,6 +4,7 @@ use super::backend::Shell;
 use super::fatal::Fatal;
 use super::found::{self, Founded};
 use super::peers::{admit, on_event};
+use super::picture::Picture;
 use super::queue::queue;
 use super::report::Report;
 use super::slots::Slots;
@@ -15,7 +16,6 @@ use crossbeam::channel::unbounded;
 use gateway::{Gateway, backend::Backend};
 use mvcc::{Filter, RangeReq, Request};
 use node::{Config, Input, Node};
-use parking_lot::Mutex;
 use rocks::Rocks;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Running {
         let report = Report::default();
         let peers = start_peers(settings, &engine, (&founded, &node), listeners, (&inbox, &fatal, &report))?;
         let slots = Arc::new(Slots::new(node.incarnation()));
-        let status = Arc::new(Mutex::new(node.status()));
+        let picture = Arc::new(Picture::new(node.status()));
         let (writer, jobs) = queue();
         let (snapshots, work) = unbounded();
         let readers = read::start(READERS, slots.clone(), inbox.clone(), fatal.clone()).map_err(failed)?;
@@ -123,7 +123,7 @@ impl Running {
             snapshots,
             peers: peers.sender(),
             slots: slots.clone(),
-            status: status.clone(),
+            picture: picture.clone(),
         };
         let spawn = |name: &str| thread::Builder::new().name(name.to_string());
         {
@@ -154,7 +154,7 @@ impl Running {
         let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
         report.look(&engine, quota);
-        let shell = Arc::new(Shell { inbox, slots, status, founded, engine, report, client_urls, quota, readers });
+        let shell = Arc::new(Shell { inbox, slots, picture, founded, engine, report, client_urls, quota, readers });
         Ok(Running { shell, peers, stepping, ended, fatal })
     }
 }
@@ -296,7 +296,7 @@ async fn upkeep(shell: Arc<Shell>) {
             shell.report.look(&shell.engine, shell.quota);
             // A closed inbox means that the node is going down.
             let _ = shell.inbox.send(Input::Full(shell.report.is_full()));
-            let status = shell.status.lock().clone();
+            let status = node::Status { revision: shell.picture.revision(), ..shell.picture.last().clone() };
             shell.report.publish(&status, &shell.founded, shell.quota);
             crate::metrics::upkeep();
         };

@@ -1,14 +1,14 @@
 //! The step thread: takes what happened, steps the node, carries the effects out.
 
 use super::clock;
+use super::picture::Picture;
 use super::queue::{self, Taker};
 use super::slots::{Slots, Told};
 use super::write::Job;
 use super::{View, peers};
 use crossbeam::channel::Sender;
 use engine::Engine;
-use node::{Effects, Input, Node, SnapshotWork, Status};
-use parking_lot::Mutex;
+use node::{Effects, Input, Node, SnapshotWork};
 use range::{Origin, ReadTask, Ready};
 use rocks::Rocks;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Outlets {
     pub snapshots: Sender<SnapshotWork<View>>,
     pub peers: transport::Sender,
     pub slots: Arc<Slots>,
-    pub status: Arc<Mutex<Status>>,
+    pub picture: Arc<Picture>,
 }
 
 /// Inputs of one step at most: a step must end before others wait for long.
@@ -61,6 +61,8 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
 }
 
 fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &mut Vec<Input<View>>) {
+    // Before any answer leaves: whoever asks next sees no older one.
+    out.picture.note(effects.revision);
     for f in effects.frames {
         out.peers.send(f.to, peers::lane(f.lane), f.bytes);
     }
@@ -103,6 +105,6 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &
         crate::metrics::stage_sample(stage, nanos);
     }
     if let Some(status) = effects.status {
-        *out.status.lock() = status;
+        out.picture.take(status);
     }
 }
