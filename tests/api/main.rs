@@ -22,6 +22,9 @@ use target::{Case, Ctx, Ranges, Target, UNIMPLEMENTED};
 /// No case takes longer, even on a busy machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 
+/// A case that takes longer is named.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// All cases, in the order in which they run; the last one deletes to the end of the key space.
 fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
@@ -49,6 +52,7 @@ fn run(cluster: &Cluster, target: Target) {
     let mut passed = 0;
     for (number, case) in cases().into_iter().enumerate().filter(|(_, c)| c.name.contains(&only)) {
         let ctx = Ctx::new(&case, number, target, cluster);
+        let begun = std::time::Instant::now();
         let outcome = harness::rpc::block_on(async {
             let running = tokio::spawn((case.run)(ctx));
             tokio::time::timeout(PATIENCE, running).await.unwrap_or_else(|_| panic!("{} hangs", case.name))
@@ -66,7 +70,15 @@ fn run(cluster: &Cluster, target: Target) {
             }
             Ok(Err(error)) => Err(format!("{error:?}")),
         };
+        let ran = begun.elapsed();
         let verdict = verdict.and_then(|()| harness::rpc::block_on(target::same_everywhere(&cluster.endpoints())));
+        if begun.elapsed() > SLOW {
+            println!(
+                "{target:?}: {} took {ran:.1?}, and {:.1?} until all nodes were equal",
+                case.name,
+                begun.elapsed() - ran
+            );
+        }
         match verdict {
             Ok(()) => passed += 1,
             Err(why) => failed.push(format!("{}: {why}", case.name)),

@@ -20,6 +20,12 @@ pub const MAX_INFLIGHT_BYTES: usize = 4 << 20;
 pub const MAX_APPEND_BYTES: usize = 1 << 20;
 /// Payload bytes of one entry: what one step proposes to one range is cut here.
 pub const MAX_ENTRY_BYTES: usize = 8 << 20;
+/// Keys that one command may change: it is evaluated inside one step, and a step must end long before D.
+pub const MAX_COMMAND_KEYS: usize = 100_000;
+/// Bytes of keys and values that one command may change: its effects are one entry, and an entry travels in one frame.
+pub const MAX_COMMAND_BYTES: usize = MAX_ENTRY_BYTES;
+/// Bytes of what a delete hands back (`prev_kv`): an answer travels in one frame, too.
+pub const MAX_DELETED_BYTES: usize = MAX_FRAME_BYTES / 4;
 /// Payload bytes that one step may put into one batch for applying, so that one large apply does not delay every fsync.
 pub const MAX_APPLY_BYTES: usize = 4 << 20;
 /// A frame larger than this is refused by its receiver.
@@ -40,6 +46,7 @@ const _: () =
     assert!(CLOCK_DRIFT_PERCENT > 0 && CLOCK_DRIFT_PERCENT < 50, "a clock runs forward and at a bounded rate");
 const _: () = assert!(MAX_REQUEST_BYTES < MAX_ENTRY_BYTES, "one request fits one entry");
 const _: () = assert!(MAX_APPEND_BYTES <= MAX_INFLIGHT_BYTES, "one message fits the window");
-const _: () = assert!(MAX_ENTRY_BYTES < MAX_FRAME_BYTES / 2, "one entry fits one frame");
+const _: () = assert!(MAX_ENTRY_BYTES + MAX_COMMAND_BYTES < MAX_FRAME_BYTES / 2, "one entry fits one frame");
+const _: () = assert!(MAX_REQUEST_BYTES < MAX_COMMAND_BYTES, "whatever is put in one request fits");
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES < MAX_FRAME_BYTES / 2, "one chunk fits one frame");
 const _: () = assert!(LOG_BYTES <= LOG_BYTES_HARD, "the soft bound comes first");

@@ -24,6 +24,7 @@ const LARGEST: usize = 16 << 10;
 const AUTHORITY: usize = 1;
 
 /// `http://` and `https://` in HPACK's Huffman code, from the highest bit on, and what they become; the number of bits.
+#[allow(clippy::unusual_byte_groupings, reason = "one group is one letter")]
 const CODED: [(u64, u64, u32); 2] = [
     (0b100111_01001_01001_101011_1011100_011000_011000, 0b100111_01001_01001_101011_1111000_010111_010111, 41),
     (

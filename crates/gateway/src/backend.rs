@@ -1,5 +1,6 @@
 //! What the gateway asks of the node behind it.
 
+use crate::rpc::Rpc;
 use base::{Result, Revision, Stage};
 use mvcc::{Reply, Request};
 use std::fmt;
@@ -36,6 +37,8 @@ pub trait Backend: Send + Sync + 'static {
     fn versions(&self) -> Versions;
     /// One command took this long at this station.
     fn mark(&self, stage: Stage, nanos: u64);
+    /// One call of a unary RPC took this long, from its headers to its answer, whatever the answer was.
+    fn handled(&self, rpc: Rpc, nanos: u64);
     /// Appends this node's metrics in Prometheus' text format.
     fn metrics(&self, out: &mut String);
 }

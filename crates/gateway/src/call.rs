@@ -168,6 +168,7 @@ where
         Ok((ask, call)) => verb(gateway.clone(), ask, call).await.map(|a| wire::frame(&a)),
         Err(status) => Err(status),
     };
+    gateway.backend.handled(rpc, u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX));
     match answer {
         Ok(framed) => {
             let size = framed.len() - wire::PREFIX;

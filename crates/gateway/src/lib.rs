@@ -38,7 +38,6 @@
 //! * The JSON gateway, TLS, and authentication.
 //! * Compressed messages: etcd's clients send none.
 //! * GOAWAY for clients that ping too often. `h2` bounds what pings and resets can cost.
-//! * Latency histograms for each RPC (etcd has them behind `--metrics extensive`).
 //! * etcd accepts a transaction that puts a key in one nested transaction and deletes it in a later one, or that puts
 //!   a key under a delete to the end of the key space, though it refuses the same the other way round. All of these
 //!   are refused here: one revision has one version of a key.

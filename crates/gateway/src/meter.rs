@@ -1,4 +1,4 @@
-//! Counts every RPC under the names etcd's dashboards ask for. A request costs four additions on one cache line.
+//! Counts every RPC under the names etcd's dashboards ask for. A request costs five additions on one cache line.
 
 use crate::rpc::Rpc;
 use std::fmt::Write;
@@ -11,6 +11,7 @@ use tonic::Code;
 struct Line {
     started: AtomicU64,
     ok: AtomicU64,
+    received: AtomicU64,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     failed: [AtomicU64; 17],
@@ -53,6 +54,7 @@ pub(crate) struct Counted<'a> {
 impl Counted<'_> {
     /// A message of this many bytes came in.
     pub(crate) fn received(&self, bytes: usize) {
+        self.line.received.fetch_add(1, Relaxed);
         self.line.received_bytes.fetch_add(bytes as u64, Relaxed);
     }
     /// It is answered, with a message of this many bytes.
@@ -114,6 +116,9 @@ impl Meter {
     /// Appends all counters in Prometheus' text format.
     pub fn render(&self, out: &mut String) {
         self.each(out, "grpc_server_started_total", "RPCs started on the server.", |l| &l.started);
+        self.each(out, "grpc_server_msg_received_total", "Messages received by the server.", |l| &l.received);
+        // A unary call that ends well has sent one.
+        self.each(out, "grpc_server_msg_sent_total", "Messages sent by the server.", |l| &l.ok);
         head(out, "grpc_server_handled_total", "RPCs completed on the server, whatever their outcome.");
         for rpc in Rpc::ALL {
             let line = &self.lines[*rpc as usize];
@@ -174,6 +179,8 @@ mod tests {
         for line in [
             format!("grpc_server_started_total{{{labels}}} 3"),
             format!("grpc_server_handled_total{{grpc_code=\"OK\",{labels}}} 1"),
+            format!("grpc_server_msg_received_total{{{labels}}} 1"),
+            format!("grpc_server_msg_sent_total{{{labels}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"OutOfRange\",{labels}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"Canceled\",{labels}}} 1"),
             "etcd_network_client_grpc_received_bytes_total 10".into(),

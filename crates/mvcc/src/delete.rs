@@ -5,7 +5,7 @@ use crate::record::Record;
 use crate::request::{DeleteReply, DeleteReq, KeyValue};
 use crate::source::key_value;
 use crate::walk::Direction;
-use base::{Key, Span};
+use base::{Error, Key, Kind, Span, limits};
 use engine::Read;
 use std::ops::ControlFlow;
 
@@ -40,11 +40,23 @@ impl<R: Read + ?Sized> Turn<'_, R> {
             }
             return Ok((keys, prev));
         }
+        // Counted while scanning, so that what is too large is found out before all of it was read.
+        let (mut bytes, mut given_back) = (0, 0);
         self.source.scan_under(span, self.at, Direction::Forward, self.layer(span), |found| {
             if with_values {
-                prev.push(found.kv(false)?);
+                let kv = found.kv(false)?;
+                given_back += kv.key.bytes().len() + kv.value.len();
+                prev.push(kv);
             }
-            keys.push(found.key()?);
+            let key = found.key()?;
+            bytes += key.bytes().len();
+            keys.push(key);
+            self.room_for(keys.len(), bytes)?;
+            if given_back > limits::MAX_DELETED_BYTES {
+                let mib = limits::MAX_DELETED_BYTES >> 20;
+                let text = format!("a delete that hands back more than {mib} MiB (prev_kv): delete in parts");
+                return Err(Error::new(Kind::Unimplemented, text));
+            }
             Ok(ControlFlow::Continue(()))
         })?;
         Ok((keys, prev))

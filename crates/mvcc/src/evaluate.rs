@@ -14,7 +14,8 @@ use crate::reply::{Deferred, OpenReply};
 use crate::request::{Reply, Request, TxnReply, TxnReq};
 use crate::source::{Layer, NEWEST, Source};
 use base::error::Refusal;
-use base::{Error, Key, Kind, Result, Revision, Span};
+use base::{Error, Key, Kind, Result, Revision, Span, limits};
+use bytes::Bytes;
 use engine::Read;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,6 +115,8 @@ pub(crate) struct Turn<'a, R: Read + ?Sized> {
     pub(crate) bounds: Option<Bounds>,
     /// What it wrote so far, in the order of operations.
     effects: Vec<Effect>,
+    /// Bytes of their keys and values.
+    bytes: usize,
     live_delta: i64,
     /// Which effect is a key's: only transactions look back.
     written: BTreeMap<Key, usize>,
@@ -132,6 +135,7 @@ impl<'a, R: Read + ?Sized> Turn<'a, R> {
             at,
             bounds,
             effects: Vec::new(),
+            bytes: 0,
             live_delta: 0,
             written: BTreeMap::new(),
             position: 0,
@@ -195,6 +199,9 @@ impl<'a, R: Read + ?Sized> Turn<'a, R> {
         if self.written.contains_key(&key) {
             return Err(Refusal::DuplicateKey.into());
         }
+        let bytes = key.bytes().len() + record.value.as_ref().map_or(0, Bytes::len);
+        self.room_for(1, bytes)?;
+        self.bytes += bytes;
         record.sub = if base::bug!("sub-order-lost") { 0 } else { self.position };
         if self.in_txn() {
             self.written.insert(key.clone(), self.effects.len());
@@ -204,10 +211,26 @@ impl<'a, R: Read + ?Sized> Turn<'a, R> {
         Ok(())
     }
 
+    /// May this command change so many more keys, and bytes of keys and values?
+    pub(crate) fn room_for(&self, keys: usize, bytes: usize) -> Result<()> {
+        if self.effects.len() + keys > limits::MAX_COMMAND_KEYS || self.bytes + bytes > limits::MAX_COMMAND_BYTES {
+            base::marker!("mvcc.command too large");
+            return Err(too_large());
+        }
+        Ok(())
+    }
+
     /// Inside a transaction later operations see earlier ones.
     fn in_txn(&self) -> bool {
         !self.path.is_empty()
     }
+}
+
+/// One step evaluates a command, and one entry carries it: what does not fit is refused before anything is done.
+pub(crate) fn too_large() -> Error {
+    let (keys, mib) = (limits::MAX_COMMAND_KEYS, limits::MAX_COMMAND_BYTES >> 20);
+    let text = format!("one request that changes more than {keys} keys or {mib} MiB: delete a large span in parts");
+    Error::new(Kind::Unimplemented, text)
 }
 
 impl fmt::Display for Evaluated {

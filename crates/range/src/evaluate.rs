@@ -5,7 +5,7 @@ use crate::entry::{self, Header};
 use crate::lead::{Answering, Leading, Pending, Unchanging};
 use crate::replica::Replica;
 use crate::sink::{Asked, Turn};
-use base::{Error, Refusal, Result, Revision, Span, Stage, marker};
+use base::{Error, Kind, Refusal, Result, Revision, Span, Stage, marker};
 use bytes::Bytes;
 use engine::Engine;
 use mvcc::{Bounds, Evaluated};
@@ -183,7 +183,7 @@ fn evaluate_one<E: Engine>(
             return Ok(None);
         }
         Ok(Evaluated::Done { reply, .. }) => Ok(Answering::Open(reply)),
-        Err(e) if matches!(e.kind, base::Kind::Refused(_)) => Err(e),
+        Err(e) if matches!(e.kind, Kind::Refused(_) | Kind::Unimplemented) => Err(e),
         Err(e) => return Err(e),
     };
     marker!("evaluate.changes nothing");

@@ -25,6 +25,8 @@ pub struct Toy {
     /// The last operation, and how long its caller would wait.
     pub last: Mutex<Option<(Request, Duration)>>,
     pub observed: AtomicU64,
+    /// Calls whose time was told.
+    pub handled: AtomicU64,
     /// Operations wait for a permit.
     pub gate: Semaphore,
 }
@@ -118,6 +120,10 @@ impl Backend for Toy {
     fn mark(&self, stage: Stage, _: u64) {
         assert_eq!(stage, Stage::Put);
         self.observed.fetch_add(1, SeqCst);
+    }
+    fn handled(&self, _: gateway::rpc::Rpc, nanos: u64) {
+        assert!(nanos > 0);
+        self.handled.fetch_add(1, SeqCst);
     }
     fn metrics(&self, out: &mut String) {
         out.push_str("etcd_server_has_leader 1\n");

@@ -121,6 +121,33 @@ fn a_delete_of_nothing_takes_no_revision() {
 }
 
 #[test]
+fn what_does_not_fit_one_step_or_one_answer_is_refused_before_anything_is_done() {
+    let mut d = Desk::new();
+    let most = base::limits::MAX_COMMAND_KEYS;
+    let mut batch = Batch::new();
+    let mut store = |k: String, value: Vec<u8>| {
+        let record = Record { create: Revision(2), version: 1, value: Some(value.into()), ..Record::default() };
+        let effects = Effects { effects: vec![Effect { key: key(&k), record }], live_delta: 1 };
+        apply(Revision(2), &effects, &mut batch);
+    };
+    (0..=most).for_each(|i| store(format!("k{i:06}"), vec![]));
+    (0..20).for_each(|i| store(format!("large{i}"), vec![7; 1 << 20]));
+    d.engine.write(&batch, false).unwrap();
+    d.revision = 2;
+    let says = |d: &mut Desk, r: &Request, text: &str| {
+        let e = d.try_run(r).unwrap_err();
+        assert!(e.kind == Kind::Unimplemented && e.text.contains(text), "{e}");
+    };
+    says(&mut d, &delete(span("k", "l")), "in parts");
+    let halves = [span("k", "k050000"), span("k050000", "l")].map(delete);
+    says(&mut d, &txn(vec![], halves.to_vec(), vec![]), "in parts");
+    says(&mut d, &delete(span("large", "largez")), "prev_kv");
+    assert_eq!(shown(d.get("k000000")), "k000000= create=2 mod=2 v1");
+    let Reply::Delete(r) = d.run(&delete(span("k000001", "l"))) else { panic!() };
+    assert_eq!(r.deleted, most as u64, "as many as there may be");
+}
+
+#[test]
 fn a_delete_of_a_span_marks_live_keys_in_order() {
     let mut d = Desk::with(&[("b", "1"), ("a", "1"), ("c", "1"), ("d", "1")]);
     d.run(&delete(point("b")));

@@ -215,7 +215,7 @@ pub static FLAGS: &[Flag] = &[
         "metrics",
         Text,
         "basic",
-        NotBuilt("there are no latency histograms of every method yet"),
+        Inert("the latency histograms of every method are always there"),
         "basic, or extensive for latency histograms of every method",
     ),
     f("enable-distributed-tracing", Bool, "false", NotBuilt(TRACING), "send traces"),

@@ -5,7 +5,9 @@
 //! arrays ([`hot`], a few nanoseconds a sample), everything else to the exporter. [`render`] is the text of `/metrics`.
 
 pub mod hot;
+pub mod meters;
 pub mod names;
+pub mod network;
 pub mod recorder;
 
 pub use hot::stage_sample;

@@ -7,6 +7,12 @@ pub const STAGE_SECONDS: &str = "flotilla_stage_seconds";
 pub const WAL_FSYNC_SECONDS: &str = "etcd_disk_wal_fsync_duration_seconds";
 /// One batch handed to the engine, its fsync included.
 pub const BACKEND_COMMIT_SECONDS: &str = "etcd_disk_backend_commit_duration_seconds";
+/// Bytes of all batches handed to the engine.
+pub const WAL_WRITE_BYTES: &str = "etcd_disk_wal_write_bytes_total";
+/// One HashKV.
+pub const HASH_SECONDS: &str = "etcd_mvcc_hash_rev_duration_seconds";
+/// One call of an RPC.
+pub const HANDLING_SECONDS: &str = "grpc_server_handling_seconds";
 /// Our version as etcd's, label `server_version`.
 pub const SERVER_VERSION: &str = "etcd_server_version";
 
@@ -33,6 +39,12 @@ pub static NAMES: &[(Kind, &str, &str)] = &[
     (Counter, "flotilla_read_rounds_total", "Rounds of a quorum that stood in for a lease."),
     (Histogram, WAL_FSYNC_SECONDS, "The latency distributions of fsync called by WAL."),
     (Histogram, BACKEND_COMMIT_SECONDS, "The latency distributions of commit called by backend."),
+    (Counter, WAL_WRITE_BYTES, "Total number of bytes written in WAL."),
+    (Histogram, HASH_SECONDS, "The latency distribution of storage hash by revision operation."),
+    (Histogram, HANDLING_SECONDS, "Response latency of gRPC that had been application-level handled by the server."),
+    (Gauge, "etcd_cluster_version", "Running version. 1 for 'cluster_version' label with current cluster version."),
+    (Gauge, "etcd_server_id", "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID."),
+    (Gauge, "etcd_debugging_mvcc_keys_total", "Total number of keys."),
     (Gauge, "etcd_network_known_peers", "The current number of known peers."),
     (Gauge, "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not."),
     (Gauge, "etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise."),

@@ -7,20 +7,25 @@ use super::found::Founded;
 use super::picture::Picture;
 use super::report::Report;
 use super::slots::{Slots, Told};
+use crate::metrics::meters::Meters;
 use base::{CallId, Error, Kind, Refusal, Result, Revision, Stage, Tick};
 use crossbeam::channel::Sender;
 use gateway::backend::{Alarm, AlarmKind, Backend, HashKv, Header, Member, Outcome, Status, Versions};
+use gateway::rpc::Rpc;
 use mvcc::Request;
 use node::{ClientAsk, Input};
 use range::{Answer, Origin, ReadTask};
 use rocks::Rocks;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use transport::Peers;
 
 /// The version of etcd's API that is served.
 pub const API_VERSION: &str = "3.6.5";
 const CLUSTER_VERSION: &str = "3.6.0";
+/// The same as the metric shows it.
+pub const CLUSTER_MINOR: &str = "3.6";
 
 /// One node, as its gateway sees it.
 pub struct Shell {
@@ -33,6 +38,8 @@ pub struct Shell {
     pub client_urls: Vec<String>,
     pub quota: Option<u64>,
     pub readers: Sender<Vec<ReadTask<View>>>,
+    pub peers: Arc<Peers>,
+    pub meters: Meters,
 }
 
 impl Shell {
@@ -103,7 +110,10 @@ impl Backend for Shell {
         self.has_room(&request)?;
         let outcome = self.ask(ClientAsk::Kv(Arc::new(request)), within).await?;
         match outcome.answer {
-            Answer::Kv(reply) => Ok(Outcome { revision: outcome.revision, reply }),
+            Answer::Kv(reply) => {
+                self.meters.served(&reply);
+                Ok(Outcome { revision: outcome.revision, reply })
+            }
             _ => Err(Error::corrupt("an operation was answered with something else")),
         }
     }
@@ -121,7 +131,9 @@ impl Backend for Shell {
     }
 
     async fn hash_kv(&self, revision: Revision, within: Duration) -> Result<HashKv> {
+        let begun = Instant::now();
         let outcome = self.ask(ClientAsk::Hash(revision), within).await?;
+        self.meters.hashed(begun.elapsed());
         let Answer::Hash { hash, compacted } = outcome.answer else {
             return Err(Error::corrupt("a hash was answered with something else"));
         };
@@ -195,7 +207,14 @@ impl Backend for Shell {
         crate::metrics::stage_sample(stage, nanos);
     }
 
+    fn handled(&self, rpc: Rpc, nanos: u64) {
+        self.meters.handled(rpc, nanos);
+    }
+
     fn metrics(&self, out: &mut String) {
         out.push_str(&crate::metrics::render());
+        self.meters.render(out);
+        let name = |store| self.member_id(store);
+        crate::metrics::network::render(&self.peers.stats(), self.member_id(self.founded.identity.store), name, out);
     }
 }

@@ -62,6 +62,9 @@ impl Report {
         gauge!("etcd_server_has_leader").set(if s.leader.is_some() && s.leaderless == 0 { 1.0 } else { 0.0 });
         gauge!("etcd_server_is_leader").set(if s.leader == Some(own) { 1.0 } else { 0.0 });
         gauge!("etcd_server_is_learner").set(0.0);
+        gauge!("etcd_cluster_version", "cluster_version" => super::backend::CLUSTER_MINOR).set(1.0);
+        let id = founded.members.iter().find(|m| m.store == own).map_or(0, |m| m.id);
+        gauge!("etcd_server_id", "server_id" => format!("{id:x}")).set(1.0);
         counter!("etcd_server_leader_changes_seen_total").absolute(c.elections_won + c.leaders_seen);
         gauge!("etcd_server_proposals_committed_total").set(c.committed as f64);
         gauge!("etcd_server_proposals_applied_total").set(c.applied as f64);
@@ -73,6 +76,7 @@ impl Report {
         gauge!("etcd_mvcc_db_total_size_in_use_in_bytes").set(sizes.in_use as f64);
         gauge!("etcd_debugging_mvcc_current_revision").set(s.revision.0 as f64);
         gauge!("etcd_debugging_mvcc_compact_revision").set(s.compacted.0 as f64);
+        gauge!("etcd_debugging_mvcc_keys_total").set(s.keys as f64);
         gauge!("etcd_network_known_peers").set((founded.members.len() - 1) as f64);
         gauge!("flotilla_ranges").set(s.ranges as f64);
         gauge!("flotilla_leaders").set(s.led as f64);

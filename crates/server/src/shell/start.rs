@@ -5,17 +5,19 @@ use super::fatal::Fatal;
 use super::found::{self, Founded};
 use super::peers::{admit, on_event};
 use super::picture::Picture;
-use super::queue::queue;
+use super::queue::{Sender, Taker, queue};
 use super::report::Report;
 use super::slots::Slots;
 use super::step::{self, Outlets};
+use super::write::Job;
 use super::{View, clock, files, read, write};
 use crate::config::{Complaint, Settings, Url};
+use crate::metrics::meters::Meters;
 use base::{Rng, Span, Tick};
 use crossbeam::channel::unbounded;
 use gateway::{Gateway, backend::Backend};
 use mvcc::{Filter, RangeReq, Request};
-use node::{Config, Input, Node};
+use node::{Config, Input, Node, SnapshotWork};
 use rocks::Rocks;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -92,7 +94,6 @@ fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
 /// The threads of one node.
 struct Running {
     shell: Arc<Shell>,
-    peers: Arc<Peers>,
     stepping: thread::JoinHandle<()>,
     /// True once the node must end, for whatever reason.
     ended: watch::Receiver<bool>,
@@ -125,22 +126,8 @@ impl Running {
             slots: slots.clone(),
             picture: picture.clone(),
         };
-        let spawn = |name: &str| thread::Builder::new().name(name.to_string());
-        {
-            let (engine, peers, inbox) = (engine.clone(), peers.sender(), inbox.clone());
-            let fatal = fatal.clone();
-            let run = move || {
-                let stop = |e: base::Error| fatal.tell(format!("the disk refused a write, the store stops: {e}"));
-                fatal.guard("writer", || write::run(engine, jobs, peers, inbox, stop));
-            };
-            spawn("writer").spawn(run).map_err(failed)?;
-        }
-        {
-            let (engine, inbox) = (engine.clone(), inbox.clone());
-            let fatal = fatal.clone();
-            let run = move || fatal.guard("snapshots", || files::run(engine, work, writer, inbox));
-            spawn("snapshots").spawn(run).map_err(failed)?;
-        }
+        let ends = (peers.sender(), inbox.clone(), fatal.clone());
+        start_disk(&engine, (writer, jobs), work, ends).map_err(failed)?;
         let stepping = {
             let fatal = fatal.clone();
             let run = move || {
@@ -149,14 +136,47 @@ impl Running {
                 }
                 fatal.end();
             };
-            spawn("step").spawn(run).map_err(failed)?
+            thread::Builder::new().name("step".to_string()).spawn(run).map_err(failed)?
         };
         let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
         report.look(&engine, quota);
-        let shell = Arc::new(Shell { inbox, slots, picture, founded, engine, report, client_urls, quota, readers });
-        Ok(Running { shell, peers, stepping, ended, fatal })
+        let shell = Shell {
+            inbox,
+            slots,
+            picture,
+            founded,
+            engine,
+            report,
+            client_urls,
+            quota,
+            readers,
+            peers,
+            meters: Meters::new(),
+        };
+        Ok(Running { shell: Arc::new(shell), stepping, ended, fatal })
     }
+}
+
+/// The threads that wait for the disk: the writer, and the one that carries snapshots.
+fn start_disk(
+    engine: &Rocks,
+    (writer, jobs): (Sender<Job>, Taker<Job>),
+    work: crossbeam::channel::Receiver<SnapshotWork<View>>,
+    (peers, inbox, fatal): (transport::Sender, super::Inbox, Fatal),
+) -> std::io::Result<()> {
+    let spawn = |name: &str| thread::Builder::new().name(name.to_string());
+    let write = {
+        let (engine, inbox, fatal) = (engine.clone(), inbox.clone(), fatal.clone());
+        move || {
+            let stop = |e: base::Error| fatal.tell(format!("the disk refused a write, the store stops: {e}"));
+            fatal.guard("writer", || write::run(engine, jobs, peers, inbox, stop));
+        }
+    };
+    spawn("writer").spawn(write)?;
+    let engine = engine.clone();
+    spawn("snapshots").spawn(move || fatal.guard("snapshots", || files::run(engine, work, writer, inbox)))?;
+    Ok(())
 }
 
 type Ends<'a> = (&'a super::Inbox, &'a Fatal, &'a Report);
@@ -222,9 +242,9 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<TcpListener>) -> 
     let result = runtime.block_on(serve_clients(settings, &running, listeners));
     // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
     let _ = running.shell.inbox.send(Input::Stop);
-    let Running { peers, stepping, fatal, shell, .. } = running;
+    let Running { stepping, fatal, shell, .. } = running;
     wait_for_the_end(&stepping, &fatal);
-    peers.shutdown();
+    shell.peers.shutdown();
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(shell);
     match fatal.take() {

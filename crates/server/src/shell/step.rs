@@ -6,6 +6,7 @@ use super::queue::{self, Taker};
 use super::slots::{Slots, Told};
 use super::write::Job;
 use super::{View, peers};
+use base::{Stage, Tick};
 use crossbeam::channel::Sender;
 use engine::Engine;
 use node::{Effects, Input, Node, SnapshotWork};
@@ -47,20 +48,31 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
             }
         }
         // Read after the inputs were taken: promises count from receipt.
-        let effects = node.step(std::mem::take(&mut inputs), clock::now());
+        let begun = clock::now();
+        let effects = node.step(std::mem::take(&mut inputs), begun);
+        let ended = clock::now();
+        sample(&effects.samples, ended.since(begun));
         if let Some(e) = effects.failed {
             return Err(e);
         }
         let stopped = effects.stopped;
         wake = effects.wake;
-        carry_out(&node, effects, out, &mut inputs);
+        carry_out(&node, effects, (out, ended), &mut inputs);
         if stopped {
             return Ok(());
         }
     }
 }
 
-fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &mut Vec<Input<View>>) {
+/// The node counts from a command's arrival to the beginning of the step in which it reached a station; the station is
+/// passed when the step ends. Only the writer knows when a batch is durable: it notes that station.
+fn sample(samples: &[(Stage, u64)], step: u64) {
+    for (stage, waited) in samples.iter().filter(|(stage, _)| *stage != Stage::WriteAll) {
+        crate::metrics::stage_sample(*stage, waited + step);
+    }
+}
+
+fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlets, Tick), back: &mut Vec<Input<View>>) {
     // Before any answer leaves: whoever asks next sees no older one.
     out.picture.note(effects.revision);
     for f in effects.frames {
@@ -68,7 +80,7 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &
     }
     if let Some(task) = effects.write {
         // The writer ends before us only when it has told why.
-        let _ = out.writer.send(Job::Write(task));
+        let _ = out.writer.send(Job::Write(task, ended));
     }
     let mut reads = effects.reads;
     if !effects.leased.is_empty() {
@@ -100,9 +112,6 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, out: &Outlets, back: &
     }
     if let Some(bound) = effects.bound {
         node.engine().set_filter_bound(bound);
-    }
-    for (stage, nanos) in effects.samples {
-        crate::metrics::stage_sample(stage, nanos);
     }
     if let Some(status) = effects.status {
         out.picture.take(status);

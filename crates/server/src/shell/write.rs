@@ -3,9 +3,9 @@
 use super::queue::Taker;
 use super::{Inbox, View};
 use crate::metrics::hot;
-use crate::metrics::names::{BACKEND_COMMIT_SECONDS, WAL_FSYNC_SECONDS};
-use base::Error;
-use engine::{Batch, Engine, Stage};
+use crate::metrics::names::{BACKEND_COMMIT_SECONDS, WAL_FSYNC_SECONDS, WAL_WRITE_BYTES};
+use base::{Error, Stage, Tick};
+use engine::{Batch, Engine};
 use node::{Input, WriteTask};
 use rocks::Rocks;
 use std::time::{Duration, Instant};
@@ -13,14 +13,10 @@ use transport::Sender;
 
 /// What the writer does, in the order in which it was asked.
 pub enum Job {
-    Write(WriteTask),
+    /// And when it was handed in.
+    Write(WriteTask, Tick),
     /// Puts a staged snapshot in, behind all writes before it.
-    Ingest {
-        number: u64,
-        staged: Box<dyn Stage>,
-        clear: Vec<(bytes::Bytes, bytes::Bytes)>,
-        then: Batch,
-    },
+    Ingest { number: u64, staged: Box<dyn engine::Stage>, clear: Vec<(bytes::Bytes, bytes::Bytes)>, then: Batch },
 }
 
 /// Bytes merged into one batch at most.
@@ -32,6 +28,7 @@ pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: i
     let timers = Timers {
         commit: hot::slot(BACKEND_COMMIT_SECONDS, Vec::new()),
         fsync: hot::slot(WAL_FSYNC_SECONDS, Vec::new()),
+        bytes: metrics::counter!(WAL_WRITE_BYTES),
     };
     loop {
         let job = match held.take() {
@@ -47,8 +44,8 @@ pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: i
                 let result = engine.ingest(staged, &clear, &then);
                 inbox.send(Input::<View>::Ingested(number, result)).map_err(|_| None)
             }
-            Job::Write(first) => {
-                let (tasks, next) = gather(first, &jobs);
+            Job::Write(first, since) => {
+                let (tasks, next) = gather((first, since), &jobs);
                 held = next;
                 write(&engine, tasks, (&peers, &inbox), &timers).map_err(Some)
             }
@@ -62,14 +59,14 @@ pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: i
 }
 
 /// Everything that is queued, up to a bound and up to the next ingest.
-fn gather(first: WriteTask, jobs: &Taker<Job>) -> (Vec<WriteTask>, Option<Job>) {
-    let mut bytes = first.batch.bytes();
+fn gather(first: (WriteTask, Tick), jobs: &Taker<Job>) -> (Vec<(WriteTask, Tick)>, Option<Job>) {
+    let mut bytes = first.0.batch.bytes();
     let mut tasks = vec![first];
     while bytes < MOST_BYTES {
         match jobs.try_take() {
-            Some(Job::Write(task)) => {
+            Some(Job::Write(task, since)) => {
                 bytes += task.batch.bytes();
-                tasks.push(task);
+                tasks.push((task, since));
             }
             Some(other) => return (tasks, Some(other)),
             None => break,
@@ -82,21 +79,24 @@ fn gather(first: WriteTask, jobs: &Taker<Job>) -> (Vec<WriteTask>, Option<Job>) 
 struct Timers {
     commit: Option<usize>,
     fsync: Option<usize>,
+    bytes: metrics::Counter,
 }
 
 fn write(
     engine: &Rocks,
-    tasks: Vec<WriteTask>,
+    tasks: Vec<(WriteTask, Tick)>,
     (peers, inbox): (&Sender, &Inbox),
     timers: &Timers,
 ) -> Result<(), Error> {
-    let sync = tasks.iter().any(|t| t.sync);
-    let last = tasks.last().map_or(0, |t| t.seq);
+    let sync = tasks.iter().any(|(t, _)| t.sync);
+    let last = tasks.last().map_or(0, |(t, _)| t.seq);
     let mut batch = Batch::new();
     let mut frames = Vec::new();
-    for task in tasks {
+    let mut handed_in = Vec::with_capacity(tasks.len());
+    for (task, since) in tasks {
         batch.append(task.batch);
         frames.extend(task.frames);
+        handed_in.push(since);
     }
     // A task without changes only waits its turn behind those that had some.
     if !batch.is_empty() {
@@ -105,7 +105,10 @@ fn write(
         let nanos = begun.elapsed().as_nanos() as u64;
         let noted = [timers.commit, timers.fsync.filter(|_| sync)];
         noted.into_iter().flatten().for_each(|slot| hot::sample(slot, nanos));
+        timers.bytes.increment(batch.bytes() as u64);
     }
+    let now = super::clock::now();
+    handed_in.iter().for_each(|since| hot::stage_sample(Stage::WriteAll, now.since(*since)));
     for f in frames {
         peers.send(f.to, super::peers::lane(f.lane), f.bytes);
     }
