@@ -43,7 +43,12 @@ until grep -q 'Ctrl-C' "$work/demo"; do
     sleep 1
 done
 
-# What the demo offers to try, and what the README shows.
+# What the demo offers to try, and what the README shows. The README names the usual ports; where one of them is taken,
+# the demo has chosen another.
+clients=$(sed -n 's/^ *clients  *\([^ ]*\).*/\1/p' "$work/demo")
+first=$(echo "$clients" | cut -d, -f1)
+second=$(echo "$clients" | cut -d, -f2)
+sed -i -e "s/127\.0\.0\.1:2379\b/$first/g" -e "s/127\.0\.0\.1:22379\b/$second/g" "$work/lines"
 {
     sed -n -e 's/^ *try  *//' -e 's/^ *\(etcdctl .*\)/\1/p' -e 's/^ *\(flotilla bench .*\)/\1/p' "$work/demo"
     grep -E '^(etcdctl|flotilla (bench|config|ctl)|curl) ' "$work/lines" || true

@@ -23,12 +23,21 @@ pub(crate) struct Home {
 impl Home {
     /// Enters a directory: makes it if need be, locks it, and looks whether it is a store.
     pub(crate) fn enter(dir: &Path) -> Result<Home> {
+        if dir.is_file() {
+            return Err(Error::corrupt(format!(
+                "{}: a file, not a directory: choose another --data-dir",
+                dir.display()
+            )));
+        }
         fs::create_dir_all(dir).map_err(|e| from_io("cannot make", dir, &e))?;
         let stranger = first_stranger(dir)?;
         let ready = read_label(dir)?;
         if let (None, Some(name)) = (ready, &stranger) {
             let hint = if name == "member" { " (etcd's data directory?)" } else { "" };
-            let text = format!("{}: not a Flotilla store: no STORE file, but there is {name}{hint}", dir.display());
+            let text = format!(
+                "{}: not a Flotilla store: no STORE file, but there is {name}{hint}; choose an empty --data-dir",
+                dir.display()
+            );
             return Err(Error::corrupt(text));
         }
         let lock = lock(dir)?;
@@ -144,9 +153,10 @@ fn lock(dir: &Path) -> Result<File> {
     let file = file.map_err(|e| from_io("cannot open", &path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::new(Kind::Disk, format!("{}: another process has this store open", dir.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            Kind::Disk,
+            format!("{}: another process has this store open; stop it or choose another --data-dir", dir.display()),
+        )),
         Err(TryLockError::Error(e)) => Err(from_io("cannot lock", &path, &e)),
     }
 }

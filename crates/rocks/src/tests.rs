@@ -61,6 +61,9 @@ fn foreign_directories_are_refused() {
     let text = error(dir.path());
     assert!(text.contains("not a Flotilla store") && text.contains("etcd"), "{text}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was left in a foreign directory");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    assert!(error(&file).contains("a file, not a directory"));
     let dir = TempDir::new().unwrap();
     drop(Rocks::open(dir.path(), &small()).unwrap());
     let store = dir.path().join("STORE");

@@ -189,7 +189,7 @@ impl Mix {
 
 impl NetOptions {
     fn draw(rng: &mut Rng, calm: bool) -> NetOptions {
-        let slow = *rng.pick(&[100_000, 1 * MS, 5 * MS, 30 * MS]);
+        let slow = *rng.pick(&[100_000, MS, 5 * MS, 30 * MS]);
         let mut chance = |most: &[u64]| if calm { 0 } else { *rng.pick(most) };
         NetOptions {
             delay: (50_000, 50_000 + slow),
@@ -203,8 +203,8 @@ impl NetOptions {
 
 impl DiskOptions {
     fn draw(rng: &mut Rng) -> DiskOptions {
-        let write = *rng.pick(&[100_000, 1 * MS, 10 * MS]);
-        let read = *rng.pick(&[10_000, 1 * MS, 20 * MS]);
+        let write = *rng.pick(&[100_000, MS, 10 * MS]);
+        let read = *rng.pick(&[10_000, MS, 20 * MS]);
         DiskOptions { write: (30_000, 30_000 + write), read: (1_000, 1_000 + read) }
     }
 }

@@ -8,6 +8,7 @@ use engine::{Engine, Stage};
 use node::{Input, SnapshotWork};
 use rocks::Rocks;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Runs until the queue is closed.
 pub fn run(engine: Rocks, work: Receiver<SnapshotWork<View>>, writer: Sender<Job>, inbox: Inbox) {
@@ -51,10 +52,10 @@ fn stage(
     number: u64,
     mut records: bytes::Bytes,
 ) -> base::Result<()> {
-    if !staging.contains_key(&number) {
-        staging.insert(number, engine.stage()?);
-    }
-    let Some(stage) = staging.get_mut(&number) else { return Ok(()) };
+    let stage = match staging.entry(number) {
+        Entry::Occupied(begun) => begun.into_mut(),
+        Entry::Vacant(fresh) => fresh.insert(engine.stage()?),
+    };
     while !records.is_empty() {
         let (key, value) = node::boot::get_record(&mut records)?;
         stage.put(&key, &value)?;
