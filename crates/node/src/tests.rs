@@ -336,26 +336,45 @@ fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
+fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
+    Beat {
+        incarnation: Incarnation(1),
+        n: 1,
+        asks: false,
+        sent: Tick::ms(2),
+        duration: Tick::ms(1_000),
+        support,
+        withdrawn: None,
+        vouches: vec![],
+        is_reply: true,
+        goodbye: false,
+        full: false,
+        revision: Revision(9),
+    }
+}
+
+#[test]
+fn a_node_without_a_replica_hears_the_newest_revision_in_beats_and_passes_it_on() {
+    let mut n = node_of(4, 4);
+    let mut frame = Builder::default();
+    frame.push(&Part::Beat(beat(None)));
+    let bytes = frame.finish(Stream::Control, Incarnation(1), 1);
+    let effects = take(&mut n, 2, vec![Input::Frame(StoreId(1), bytes)]);
+    assert_eq!((effects.revision, n.status().revision), (Revision(9), Revision(9)));
+    let told = parts(&take(&mut n, 200, vec![])).into_iter().filter_map(|p| match p {
+        Part::Beat(b) => Some(b.revision),
+        _ => None,
+    });
+    assert!(told.clone().count() > 0 && told.clone().all(|r| r == Revision(9)), "{:?}", told.collect::<Vec<_>>());
+}
+
 #[test]
 fn a_leader_that_hears_nothing_is_not_asked_for_ever() {
     // No replica here hears of the next leader.
     let mut n = node_of(4, 4);
     n.directory.learn(RangeId(2), Some(StoreId(1)));
     let mut beat = |from: u64, support| {
-        let beat = Beat {
-            incarnation: Incarnation(1),
-            n: 1,
-            asks: false,
-            sent: Tick::ms(2),
-            duration: Tick::ms(1_000),
-            support,
-            withdrawn: None,
-            vouches: vec![],
-            is_reply: true,
-            goodbye: false,
-            full: false,
-            revision: Revision(9),
-        };
+        let beat = beat(support);
         n.liveness.receive(StoreId(from), &beat, Tick::ms(2), true, &mut Turned::default());
     };
     let ours = raft::SupportEpoch { incarnation: Incarnation(1), n: 1 };
