@@ -202,6 +202,7 @@ async fn operators_see_the_node() {
     let status = care.status(pb::StatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.version.as_str(), status.leader, status.raft_index, status.db_size), ("3.6.1", 11, 8, 4096));
     assert!(status.errors.is_empty());
+    assert_eq!(world.toy.handled.load(SeqCst), 1, "how long it took is told before it is answered");
     let hash = care.hash_kv(pb::HashKvRequest { revision: 0 }).await.unwrap().into_inner();
     assert_eq!((hash.hash, hash.hash_revision, hash.header.unwrap().revision), (7, 1, 1));
     assert!(care.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms.is_empty());

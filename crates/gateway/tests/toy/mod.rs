@@ -152,6 +152,7 @@ impl World {
             failure: Mutex::new(None),
             last: Mutex::new(None),
             observed: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
             gate: Semaphore::new(1 << 20),
         });
         let gateway = Arc::new(Gateway::new(toy.clone(), limits).await);
