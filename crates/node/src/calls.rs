@@ -23,8 +23,8 @@ pub(crate) const PAUSE: Tick = Tick::ms(10);
 pub(crate) enum State {
     /// Tried again at this tick.
     Parked(Tick),
-    /// Handed to that node whole; a write handed out may have happened.
-    Away(StoreId),
+    /// Handed to that node whole, at this tick; a write handed out may have happened.
+    Away(StoreId, Tick),
     /// Wants X.
     Asking,
     /// Read in parts at one revision.
@@ -92,7 +92,7 @@ impl Calls {
     pub fn next_wake(&self) -> Tick {
         let wake = |c: &Call| match &c.state {
             State::Parked(t) => (*t).min(c.deadline),
-            State::Away(_) | State::Asking => c.deadline,
+            State::Away(..) | State::Asking => c.deadline,
             State::Parts { parts, .. } => {
                 let open = parts.iter().filter(|p| p.done.is_none() && p.asked.is_none());
                 let all = parts.iter().all(|p| p.done.is_some());
@@ -102,14 +102,28 @@ impl Calls {
         self.open.values().map(wake).min().unwrap_or(Tick::FAR)
     }
 
-    /// A node went away with calls handed to it.
-    pub fn hop_lost(&mut self, peer: StoreId) -> Vec<(CallId, Result<Outcome>)> {
+    /// The nodes that calls or parts of calls were handed to.
+    pub fn asked(&self) -> BTreeSet<StoreId> {
+        let mut out = BTreeSet::new();
+        for call in self.open.values() {
+            match &call.state {
+                State::Away(s, _) => drop(out.insert(*s)),
+                State::Parts { parts, .. } => out.extend(parts.iter().filter_map(|p| p.asked)),
+                State::Parked(_) | State::Asking => {}
+            }
+        }
+        out
+    }
+
+    /// A node will not answer what was handed to it until then. Reads are asked again; a write may have happened, so its
+    /// client is told that nobody knows: it is never sent twice.
+    pub fn hop_lost(&mut self, peer: StoreId, until: Tick) -> Vec<(CallId, Result<Outcome>)> {
         let open = &self.open;
         self.hops.retain(|_, (call, _)| open.contains_key(call));
         let mut lost = Vec::new();
         for (id, call) in &mut self.open {
             match &mut call.state {
-                State::Away(s) if *s == peer => {
+                State::Away(s, at) if *s == peer && *at <= until => {
                     if can_write(&call.ask) {
                         lost.push(*id);
                     } else {
@@ -117,14 +131,14 @@ impl Calls {
                     }
                 }
                 State::Parts { parts, .. } => {
-                    for p in parts.iter_mut().filter(|p| p.asked == Some(peer)) {
+                    for p in parts.iter_mut().filter(|p| p.asked == Some(peer) && p.asked_at <= until) {
                         p.asked = None;
                     }
                 }
                 _ => {}
             }
         }
-        let text = "the connection to the range's leader was lost while the write was on its way";
+        let text = "the way to the range's leader was lost while the write was under way";
         lost.into_iter()
             .map(|id| {
                 self.take(&id);
@@ -160,7 +174,7 @@ impl<E: Engine> Node<E> {
     pub(crate) fn retry_calls(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
         let due = |c: &Call| match &c.state {
             State::Parked(t) => now >= *t || now >= c.deadline,
-            State::Away(_) | State::Asking => now >= c.deadline,
+            State::Away(..) | State::Asking => now >= c.deadline,
             State::Parts { .. } => true,
         };
         let ids: Vec<CallId> = self.calls.open.iter().filter(|(_, c)| due(c)).map(|(id, _)| *id).collect();
@@ -168,7 +182,7 @@ impl<E: Engine> Node<E> {
             let Some(call) = self.calls.open.get_mut(&id) else { continue };
             if now >= call.deadline {
                 marker!("call.deadline passed");
-                let away = matches!(call.state, State::Away(_)) && can_write(&call.ask);
+                let away = matches!(call.state, State::Away(..)) && can_write(&call.ask);
                 let kind = if away { Kind::Unknown } else { Kind::Refused(Refusal::Timeout) };
                 effects.replies.push((id, Err(Error::new(kind, "the call's time is over"))));
                 self.calls.take(&id);
@@ -178,7 +192,7 @@ impl<E: Engine> Node<E> {
             match call.state {
                 State::Parts { .. } => self.go_on_with_parts(id, now, work, effects),
                 State::Parked(_) => self.route(id, now, work, effects),
-                State::Away(_) | State::Asking => {}
+                State::Away(..) | State::Asking => {}
             }
         }
     }
@@ -186,7 +200,10 @@ impl<E: Engine> Node<E> {
     /// ② plan: which range, and which node.
     fn route(&mut self, id: CallId, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
         let Some(call) = self.calls.open.get_mut(&id) else { return };
-        let parked = if let State::Parked(since) = call.state { now.since(since) } else { 0 };
+        let parked = match call.state {
+            State::Parked(since) if since != Tick::ZERO => now.since(since),
+            _ => 0,
+        };
         work.sink.mark(Stage::Plan, parked);
         let range = match &call.ask {
             ClientAsk::Compact(_) => RangeId::META,
@@ -263,7 +280,7 @@ impl<E: Engine> Node<E> {
         };
         marker!("call.one hop");
         let life = self.liveness.incarnation_of(to);
-        call.state = State::Away(to);
+        call.state = State::Away(to, now);
         let ms = call.deadline.since(now) / 1_000_000;
         self.outbox.now(to, &Part::Call(id, (ms, life), ask));
     }
@@ -271,15 +288,39 @@ impl<E: Engine> Node<E> {
     /// The range's leader if known; else, for a range with no replica here, one that has a replica and can tell.
     pub(crate) fn someone_for(&self, range: RangeId, now: Tick) -> Option<StoreId> {
         let leader = self.directory.leader(range);
-        let heard = |s: &StoreId| self.liveness.is_heard(*s, now);
+        // Without a stream nothing arrives, and nobody would ever say that it did not.
+        let heard = |s: &StoreId| self.liveness.is_heard(*s, now) && self.has_way(*s);
+        // A store whose disk stands still asks nobody for support, so that nobody's support says who hears it.
+        let both_ways = |s: &StoreId| heard(s) && (self.liveness.hears_us(*s, now) || !self.disk_ok(now));
         if self.replicas.contains_key(&range) {
-            return leader.filter(heard);
+            return leader.filter(both_ways);
         }
         // Nothing here tells that a leader went deaf and was replaced: whoever does not hear us is asked last.
-        let both_ways = |s: &StoreId| self.liveness.hears_us(*s, now);
         let stores = || self.directory.get(range).into_iter().flat_map(|d| d.replicas.iter().map(|p| p.store));
         let other = leader.filter(both_ways).or_else(|| stores().find(both_ways));
         other.or(leader.filter(heard)).or_else(|| stores().find(heard))
+    }
+
+    /// Does a stream to this store stand, as far as we were told?
+    fn has_way(&self, store: StoreId) -> bool {
+        !self.door.cut.contains(&store) || base::bug!("calls-into-the-void")
+    }
+
+    /// A store that went deaf or silent while streams stand answers nothing of what it was handed more than D ago. That
+    /// is no proof that it did not do it.
+    pub(crate) fn give_up_deaf(&mut self, now: Tick, effects: &mut Effects<E>) {
+        if now < self.clock.next_look || !self.disk_ok(now) {
+            return;
+        }
+        self.clock.next_look = now + self.config.heartbeat;
+        let long_ago = now - self.config.election_timeout;
+        for store in self.calls.asked() {
+            let waits = store != self.identity.store && !self.liveness.hears_us(store, now);
+            if waits && !base::bug!("calls-into-the-void") {
+                marker!("call.given up with a deaf store");
+                self.hops_lost(store, long_ago, effects);
+            }
+        }
     }
 
     /// An answer, or "ask elsewhere", from a node that a call or a part was handed to.
@@ -301,7 +342,7 @@ impl<E: Engine> Node<E> {
             return self.part_answered(call, part, result);
         }
         let Some(call) = self.calls.open.get_mut(&id) else { return };
-        if !matches!(call.state, State::Away(s) if s == from) {
+        if !matches!(call.state, State::Away(s, _) if s == from) {
             return;
         }
         match result {

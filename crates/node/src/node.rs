@@ -93,6 +93,8 @@ pub(crate) struct Door {
     pub full: BTreeSet<StoreId>,
     /// Bytes of calls that wait at leaders here.
     pub queued: i64,
+    /// Peers without a stream: what is sent to them is lost.
+    pub cut: BTreeSet<StoreId>,
 }
 
 /// Things a node does now and then.
@@ -100,6 +102,10 @@ pub(crate) struct Door {
 pub(crate) struct Clockwork {
     pub next_status: Tick,
     pub next_sweep: Tick,
+    /// When calls handed to others are looked at again.
+    pub next_look: Tick,
+    /// Ranges whose leadership was to follow the sequencer: when it may be tried again, and how long to wait after that.
+    pub follow: BTreeMap<RangeId, (Tick, Tick)>,
     /// The orderly end: when it began.
     pub stopping: Option<Tick>,
     pub said_goodbye: bool,
@@ -243,6 +249,7 @@ impl<E: Engine> Node<E> {
             self.take(input, now, work, effects)?;
         }
         self.pass_time(now, work)?;
+        self.give_up_deaf(now, effects);
         self.retry_calls(now, work, effects);
         // Numbers that arrived become entries before anything new is evaluated.
         for range in self.dirty.clone() {
@@ -258,6 +265,7 @@ impl<E: Engine> Node<E> {
             if range == RangeId::META {
                 replica.serve_fetches(&mut t)?;
             }
+            replica.begin_round(&mut t)?;
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
             self.shown.raise(Issued::witnessed(replica.applied().max_revision));

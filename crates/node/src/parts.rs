@@ -16,6 +16,7 @@ pub(crate) struct PartState {
     pub spec: Spec,
     /// Asked for at that node, or here.
     pub asked: Option<StoreId>,
+    pub asked_at: Tick,
     pub retry_at: Tick,
     /// A hash is summed over the local replica once it has applied this.
     pub settled: Option<Index>,
@@ -27,7 +28,7 @@ impl<E: Engine> Node<E> {
     pub(crate) fn begin_parts(&mut self, id: CallId, x: Revision, now: Tick) {
         let compacted = self.bounds.compacted;
         let Some(call) = self.calls.open.get_mut(&id) else { return };
-        let part = |range, spec| PartState { range, spec, asked: None, retry_at: now, settled: None, done: None };
+        let part = |range, spec| PartState { range, spec, asked: None, asked_at: now, retry_at: now, settled: None, done: None };
         let parts = match &call.ask {
             ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
                 (Request::Range(r), Ok(Plan::Scan(routes))) => routes
@@ -64,7 +65,7 @@ impl<E: Engine> Node<E> {
             if p.done.is_some() || p.asked.is_some() || now < p.retry_at {
                 continue;
             }
-            p.retry_at = now + PAUSE;
+            (p.asked_at, p.retry_at) = (now, now + PAUSE);
             if p.settled.is_some() && compacted < self.bounds.floor() && !base::bug!("hash-below-the-floor") {
                 marker!("hash.bound has passed it");
                 overtaken = true;

@@ -36,7 +36,7 @@ impl<E: Engine> Node<E> {
             Input::Unproved(proof, ready) => {
                 if let Some(replica) = self.replicas.get_mut(&proof.range) {
                     self.dirty.insert(proof.range);
-                    replica.prove(&mut turn!(self, work, now), proof, ready)?;
+                    replica.prove(&mut work.sink, proof, ready);
                 }
             }
             Input::Read(origin, result) => self.answer(origin, result, work),
@@ -111,7 +111,7 @@ impl<E: Engine> Node<E> {
                 self.liveness.receive(from, &beat, now, disk_ok, &mut turned);
                 if self.liveness.incarnation_of(from) != before {
                     // What was handed to its earlier life will not be answered.
-                    self.hops_lost(from, effects);
+                    self.hops_lost(from, Tick::FAR, effects);
                 }
                 self.set_full(from, beat.full);
                 self.shown.raise(Issued::witnessed(beat.revision));
@@ -184,6 +184,7 @@ impl<E: Engine> Node<E> {
 
     fn connected(&mut self, peer: StoreId, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         marker!("node.peer connected");
+        self.door.cut.remove(&peer);
         self.fetches.path_changed();
         for (range, replica) in &mut self.replicas {
             if replica.descriptor().on(peer).is_some() {
@@ -215,13 +216,14 @@ impl<E: Engine> Node<E> {
 
     fn disconnected(&mut self, peer: StoreId, effects: &mut Effects<E>) {
         marker!("node.peer disconnected");
+        self.door.cut.insert(peer);
         self.fetches.path_changed();
         self.snapshots.disconnected(peer, effects);
-        self.hops_lost(peer, effects);
+        self.hops_lost(peer, Tick::FAR, effects);
     }
 
-    fn hops_lost(&mut self, peer: StoreId, effects: &mut Effects<E>) {
-        for (id, result) in self.calls.hop_lost(peer) {
+    pub(crate) fn hops_lost(&mut self, peer: StoreId, until: Tick, effects: &mut Effects<E>) {
+        for (id, result) in self.calls.hop_lost(peer, until) {
             effects.replies.push((id, result));
         }
     }

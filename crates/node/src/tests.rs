@@ -298,6 +298,7 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
         range: RangeId(2),
         spec,
         asked: Some(StoreId(2)),
+        asked_at: Tick::ms(2),
         retry_at: Tick::ms(3),
         settled: None,
         done: None,

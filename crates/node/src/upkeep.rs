@@ -10,6 +10,10 @@ use range::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Between the first and the second attempt to hand a range to the sequencer's node; it doubles from there.
+const FIRST_PAUSE: Tick = Tick::ms(2_000);
+const LONGEST_PAUSE: Tick = Tick::ms(60_000);
+
 /// The clockwork of bounds: what may be compacted, and who still reads.
 #[derive(Default)]
 pub(crate) struct Bounds {
@@ -67,20 +71,29 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    /// A range led beside the sequencer saves every write a hop.
+    /// A range led beside the sequencer saves every write a hop. While leadership is handed over the range takes no
+    /// writes, so one that does not get there is tried more and more rarely.
     fn follow_sequencer(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
+        let replicas = &self.replicas;
+        self.clock.follow.retain(|range, _| replicas.get(range).is_some_and(|r| r.leads().is_some()));
         let own = self.identity.store;
         let Some(home) = self.directory.leader(RangeId::META).filter(|s| *s != own) else { return Ok(()) };
-        if !self.config.follow_sequencer || !self.liveness.is_heard(home, now) {
+        if !self.config.follow_sequencer || !self.liveness.hears_us(home, now) || self.door.cut.contains(&home) {
+            return Ok(());
+        }
+        if self.replicas.values().any(|r| r.group().transferring().is_some()) {
             return Ok(());
         }
         for (range, replica) in &mut self.replicas {
             let Some(to) = replica.descriptor().on(home) else { continue };
             let last = replica.group().last().0;
             let near = replica.group().matched(to.replica).is_some_and(|m| m.0 + 64 > last.0);
-            if *range != RangeId::META && replica.is_serving() && near {
+            let (from, pause) = self.clock.follow.get(range).copied().unwrap_or((now, FIRST_PAUSE));
+            let rested = now >= from || base::bug!("follows-the-sequencer-without-rest");
+            if *range != RangeId::META && replica.is_serving() && near && rested {
                 marker!("node.leader follows the sequencer");
                 replica.transfer(&mut turn!(self, work, now), to.replica)?;
+                self.clock.follow.insert(*range, (now + pause, LONGEST_PAUSE.min(pause + pause)));
                 self.dirty.insert(*range);
                 // One at a time: moving leaders must not be felt.
                 break;

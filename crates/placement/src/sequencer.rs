@@ -210,6 +210,15 @@ impl Sequencer {
         self.issued_since = 0;
     }
 
+    /// The proposal of a ceiling was refused (leadership is being handed over, say): it may be wanted again. A sequencer
+    /// that was closing issues nothing all the same: the proposal of a lower ceiling is not known to be lost for ever.
+    pub fn refused(&mut self, ceiling: Revision) {
+        if self.asked == Some(ceiling) {
+            marker!("sequencer.raise refused");
+            self.asked = None;
+        }
+    }
+
     /// A ceiling was committed (by this leadership).
     pub fn committed(&mut self, ceiling: Revision) {
         if self.asked == Some(ceiling) {
@@ -268,6 +277,22 @@ mod tests {
         assert_eq!(serve(&mut s), vec![], "a proposal is not a commit");
         s.committed(c);
         assert_eq!(serve(&mut s), vec![(1, 1, 42)], "above everything the old ceiling allowed");
+    }
+
+    #[test]
+    fn a_raise_that_was_refused_is_wanted_again() {
+        let mut s = open();
+        s.ask(fetch(1, 1, 1, 1_000));
+        let c = s.wants_raise(Tick::ms(9)).unwrap();
+        s.proposed(c, Tick::ms(9));
+        assert_eq!(s.wants_raise(Tick::ms(10)), None, "one at a time");
+        s.refused(c);
+        let again = s.wants_raise(Tick::ms(11)).expect("or nothing would ever be issued again");
+        s.proposed(again, Tick::ms(11));
+        s.refused(Revision(again.0 + 1));
+        assert_eq!(s.wants_raise(Tick::ms(12)), None, "another one was refused");
+        s.committed(again);
+        assert_eq!(serve(&mut s), vec![(1, 1, 2)]);
     }
 
     #[test]

@@ -16,6 +16,10 @@ impl Group {
         let votes = self.conf.is_voter(to);
         let Some(lead) = &mut self.lead else { return Err(TransferRefused::NotLeader(known)) };
         let Some(at) = lead.position(to).filter(|_| votes) else { return Err(TransferRefused::NoVoter) };
+        if lead.transfer.is_some_and(|(under_way, _)| under_way == to) {
+            // asking again gives it no more time: proposals wait
+            return Ok(());
+        }
         if lead.pending_conf > applied {
             return Err(TransferRefused::Pending);
         }
@@ -26,6 +30,11 @@ impl Group {
         lead.transfer = Some((to, give_up));
         self.hand_over_if_ready(ctx, out);
         Ok(())
+    }
+
+    /// To whom leadership is being handed: proposals are refused meanwhile.
+    pub fn transferring(&self) -> Option<ReplicaId> {
+        self.lead.as_ref().and_then(|lead| lead.transfer).map(|(to, _)| to)
     }
 
     /// The target has everything: leave.

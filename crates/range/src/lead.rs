@@ -120,6 +120,8 @@ pub(crate) struct Leading<V> {
     pub entries: VecDeque<(Index, Revision)>,
     pub reads: Vec<ReadAsk>,
     pub proving: Vec<Proving<V>>,
+    /// Answers whose lease was over: they share the next round.
+    pub unproved: Vec<Ready<V>>,
     /// Range 1 only.
     pub meta: Option<MetaLead>,
 }
@@ -154,6 +156,7 @@ impl<V> Leading<V> {
             entries: VecDeque::new(),
             reads: Vec::new(),
             proving: Vec::new(),
+            unproved: Vec::new(),
             meta: None,
         }
     }

@@ -55,21 +55,31 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         turn.sink.leased.push((proof, Ready::Read(task)));
     }
 
-    /// A lease came too late (or there is none): a quorum round, begun now, after the view, takes its place.
-    pub fn prove<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, proof: Proof, ready: Ready<V>) -> Result<()> {
-        let current = self.lead.as_ref().is_some_and(|l| l.term == proof.term);
-        if !current {
-            marker!("read.leadership gone before the proof");
-            reroute(turn.sink, ready);
+    /// A lease came too late (or there is none): a quorum round takes its place, begun in this step.
+    pub fn prove(&mut self, sink: &mut Sink<V>, proof: Proof, ready: Ready<V>) {
+        match self.lead.as_mut().filter(|l| l.term == proof.term) {
+            Some(lead) => lead.unproved.push(ready),
+            None => {
+                marker!("read.leadership gone before the proof");
+                reroute(sink, ready);
+            }
+        }
+    }
+
+    /// One round, begun now, for every answer of this step that needs one: it is later than all their views.
+    pub fn begin_round<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
+        if self.lead.as_ref().is_none_or(|l| l.unproved.is_empty()) {
             return Ok(());
         }
         marker!("read.round instead of lease");
         turn.sink.counters.read_rounds += 1;
         let mut round = None;
         self.with_group(turn, |group, ctx, out| round = group.read_index(ctx, out).ok())?;
-        match (round, &mut self.lead) {
-            (Some(round), Some(lead)) => lead.proving.push((round, ready)),
-            _ => reroute(turn.sink, ready),
+        let Some(lead) = &mut self.lead else { return Ok(()) };
+        let unproved = std::mem::take(&mut lead.unproved);
+        match round {
+            Some(round) => lead.proving.extend(unproved.into_iter().map(|ready| (round, ready))),
+            None => unproved.into_iter().for_each(|ready| reroute(turn.sink, ready)),
         }
         // A lone voter confirms at once: the confirmation came before the answer was put down.
         self.release_confirmed(turn.sink);
@@ -85,15 +95,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     fn release_confirmed(&mut self, sink: &mut Sink<V>) {
         let (Some(confirmed), Some(lead)) = (self.confirmed, &mut self.lead) else { return };
         let proof = Proof { range: self.descriptor.id, term: lead.term, until: Tick::FAR };
-        let mut i = 0;
-        while i < lead.proving.len() {
-            if lead.proving[i].0 <= confirmed {
-                marker!("read.round confirmed");
-                let (_, ready) = lead.proving.remove(i);
-                sink.leased.push((proof, ready));
-            } else {
-                i += 1;
-            }
+        // Rounds are begun in order, and a round confirms those before it.
+        let confirmed = lead.proving.iter().take_while(|(round, _)| *round <= confirmed).count();
+        for (_, ready) in lead.proving.drain(..confirmed) {
+            marker!("read.round confirmed");
+            sink.leased.push((proof, ready));
         }
     }
 

@@ -261,7 +261,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         }
         sink.rerouted.extend(lead.results.into_iter().map(|z| Asked::Command(z.command)));
         sink.rerouted.extend(lead.reads.into_iter().map(Asked::Read));
-        for (_, ready) in lead.proving {
+        for ready in lead.proving.into_iter().map(|(_, ready)| ready).chain(lead.unproved) {
             reroute(sink, ready);
         }
         for (_, _, origin) in lead.meta.into_iter().flat_map(|m| m.compactions) {

@@ -1,4 +1,5 @@
-//! Nodes in one thread, a network that loses nothing, disks that keep everything; some of them slow.
+//! Nodes in one thread, a network that loses nothing but what it is told to, disks that keep everything; some of them
+//! slow.
 
 // Each test file uses a part of it.
 #![allow(dead_code)]
@@ -11,7 +12,7 @@ use mvcc::{Filter, PutReq, RangeReq, Reply, Request};
 use node::boot::{self, Founding};
 use node::{ClientAsk, Config, Effects, Input, Node, WriteTask};
 use range::{Answer, Origin, Outcome, Ready};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 type View = <Mem as engine::Engine>::View;
@@ -22,6 +23,10 @@ pub struct World {
     pub now: Tick,
     /// How long a write of this node takes.
     pub slow_disk: Vec<Tick>,
+    /// Nodes that are no more.
+    pub dead: BTreeSet<usize>,
+    /// Ways on which everything is lost, from and to.
+    pub cut: BTreeSet<(usize, usize)>,
     writes: Vec<VecDeque<(Tick, WriteTask)>>,
     pub answers: BTreeMap<CallId, Result<Outcome>>,
     next: u64,
@@ -49,14 +54,13 @@ impl World {
         }
         let slow_disk = nodes.iter().map(|_| Tick::ZERO).collect();
         let writes = nodes.iter().map(|_| VecDeque::new()).collect();
-        World { nodes, inbox, now: Tick::ms(2), slow_disk, writes, answers: BTreeMap::new(), next: 1 }
+        let (dead, cut) = (BTreeSet::new(), BTreeSet::new());
+        World { nodes, inbox, now: Tick::ms(2), slow_disk, dead, cut, writes, answers: BTreeMap::new(), next: 1 }
     }
 
     fn carry_out(&mut self, i: usize, effects: Effects<Mem>) {
         assert!(effects.failed.is_none(), "{:?}", effects.failed);
-        for f in effects.frames {
-            self.inbox[f.to.0 as usize - 1].push_back(Input::Frame(StoreId(i as u64 + 1), f.bytes));
-        }
+        effects.frames.into_iter().for_each(|f| self.send(i, f));
         if let Some(task) = effects.write {
             self.writes[i].push_back((self.now + self.slow_disk[i], task));
         }
@@ -80,13 +84,33 @@ impl World {
         }
     }
 
+    fn send(&mut self, from: usize, f: node::Outgoing) {
+        let to = f.to.0 as usize - 1;
+        if !self.cut.contains(&(from, to)) && !self.dead.contains(&to) {
+            self.inbox[to].push_back(Input::Frame(StoreId(from as u64 + 1), f.bytes));
+        }
+    }
+
+    /// kill -9: the streams of all others to it break.
+    pub fn kill(&mut self, i: usize) {
+        self.dead.insert(i);
+        for (other, inbox) in self.inbox.iter_mut().enumerate().filter(|(other, _)| *other != i) {
+            assert!(!self.dead.contains(&other), "one death at a time");
+            inbox.push_back(Input::Disconnected(StoreId(i as u64 + 1)));
+        }
+    }
+
+    /// Who leads the range that holds all users' keys.
+    pub fn leader(&self) -> usize {
+        let leads = |n: &Node<Mem>| n.replicas().any(|r| r.descriptor().id.0 == 2 && r.leads().is_some());
+        self.nodes.iter().position(leads).expect("a leader")
+    }
+
     fn write(&mut self, i: usize) {
         while self.writes[i].front().is_some_and(|(due, _)| *due <= self.now) {
             let Some((_, task)) = self.writes[i].pop_front() else { return };
             engine::Engine::write(self.nodes[i].engine(), &task.batch, task.sync).unwrap();
-            for f in task.frames {
-                self.inbox[f.to.0 as usize - 1].push_back(Input::Frame(StoreId(i as u64 + 1), f.bytes));
-            }
+            task.frames.into_iter().for_each(|f| self.send(i, f));
             self.inbox[i].push_back(Input::Written(task.seq));
         }
     }
@@ -95,7 +119,7 @@ impl World {
         let end = self.now + Tick::ms(ms);
         while self.now < end {
             self.now = self.now + Tick(200_000);
-            for i in 0..self.nodes.len() {
+            for i in (0..self.nodes.len()).filter(|i| !self.dead.contains(i)).collect::<Vec<_>>() {
                 self.write(i);
                 let inputs = self.inbox[i].drain(..).collect();
                 let effects = self.nodes[i].step(inputs, self.now);
@@ -126,6 +150,10 @@ impl World {
     }
 
     pub fn put(&mut self, node: usize, key: &str, value: &str) -> Revision {
+        self.call(node, World::put_ask(key, value)).unwrap().revision
+    }
+
+    pub fn put_ask(key: &str, value: &str) -> ClientAsk {
         let put = PutReq {
             key: Key::user(key.as_bytes()),
             value: Bytes::copy_from_slice(value.as_bytes()),
@@ -134,24 +162,33 @@ impl World {
             ignore_value: false,
             ignore_lease: false,
         };
-        self.call(node, ClientAsk::Kv(Arc::new(Request::Put(put)))).unwrap().revision
+        ClientAsk::Kv(Arc::new(Request::Put(put)))
+    }
+
+    pub fn get_ask(key: &str) -> ClientAsk {
+        range_ask(base::Span::point(&Key::user(key.as_bytes())))
     }
 
     pub fn scan(&mut self, node: usize, from: &str, to: &str) -> (u64, Vec<(String, String, u64)>) {
-        let r = RangeReq {
-            span: base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())),
-            revision: Revision::ZERO,
-            limit: 0,
-            sort: None,
-            keys_only: false,
-            count_only: false,
-            serializable: false,
-            filter: Filter::default(),
-        };
-        let o = self.call(node, ClientAsk::Kv(Arc::new(Request::Range(r)))).unwrap();
+        let ask = range_ask(base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())));
+        let o = self.call(node, ask).unwrap();
         let Answer::Kv(Reply::Range(reply)) = o.answer else { panic!("a scan is answered with a scan") };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let kvs = reply.kvs.iter().map(|kv| (text(&kv.key.raw()), text(&kv.value), kv.modified.0)).collect();
         (o.revision.0, kvs)
     }
+}
+
+fn range_ask(span: base::Span) -> ClientAsk {
+    let r = RangeReq {
+        span,
+        revision: Revision::ZERO,
+        limit: 0,
+        sort: None,
+        keys_only: false,
+        count_only: false,
+        serializable: false,
+        filter: Filter::default(),
+    };
+    ClientAsk::Kv(Arc::new(Request::Range(r)))
 }
