@@ -101,8 +101,11 @@ impl Liveness {
         &self.supports
     }
 
-    /// Beats say so.
+    /// Beats say so; that there is no room any more, at once.
     pub fn set_full(&mut self, full: bool) {
+        if full && !self.full {
+            self.peers.values_mut().for_each(|p| p.next_beat = Tick::ZERO);
+        }
         self.full = full;
     }
 

@@ -28,7 +28,15 @@ impl<E: Engine> Node<E> {
     pub(crate) fn begin_parts(&mut self, id: CallId, x: Revision, now: Tick) {
         let compacted = self.bounds.compacted;
         let Some(call) = self.calls.open.get_mut(&id) else { return };
-        let part = |range, spec| PartState { range, spec, asked: None, asked_at: now, retry_at: now, settled: None, done: None };
+        let part = |range, spec| PartState {
+            range,
+            spec,
+            asked: None,
+            asked_at: now,
+            retry_at: now,
+            settled: None,
+            done: None,
+        };
         let parts = match &call.ask {
             ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
                 (Request::Range(r), Ok(Plan::Scan(routes))) => routes

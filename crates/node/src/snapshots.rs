@@ -326,8 +326,20 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
     ) -> Result<()> {
         let Some(r) = self.snapshots.receiving.remove(&number) else { return Ok(()) };
-        result?;
         let (range, from, theirs) = r.name;
+        if let Err(e) = result {
+            if !engine::is_no_space(&e) {
+                return Err(e);
+            }
+            // Nothing of it is in: the replica is what it was, and hears again.
+            marker!("snapshot.no room to put it in");
+            if let Some(replica) = self.replicas.get_mut(&range) {
+                replica.install_failed();
+                self.dirty.insert(range);
+            }
+            self.outbox.now(from, &Part::Refused(range, theirs));
+            return Ok(());
+        }
         if let Some(replica) = self.replicas.get_mut(&range) {
             replica.installed(&mut turn!(self, work, now), r.applied)?;
             self.dirty.insert(range);

@@ -19,6 +19,18 @@ pub(crate) fn from_rocks(what: &str, dir: &Path, error: &rocksdb::Error) -> Erro
     Error::new(kind, format!("{what} {}: {}", dir.display(), text.join(" ")))
 }
 
+/// Did RocksDB meet the end of the disk in a way after which the same batch may be written again?
+///
+/// Then nothing of the batch is readable, and RocksDB takes no further write until it has flushed everything that was
+/// written before and begun a new WAL, which it does by itself when there is room: what the full WAL ends with is never
+/// looked at again, unless the process dies before; then it is a torn tail that nobody was told about. Not so after an
+/// fsync: pages of which the kernel has reported that they could not be written are gone, whatever a later fsync says.
+pub(crate) fn is_no_space(error: &rocksdb::Error) -> bool {
+    let text = error.as_ref();
+    let syncing = ["While fdatasync", "While fsync", "While sync_file_range"].iter().any(|s| text.contains(s));
+    error.kind() == ErrorKind::IOError && text.contains("No space left on device") && !syncing
+}
+
 /// An error at open: RocksDB often says what is wrong and not where. Then it is the manifest that `CURRENT` points to, or
 /// a file that the manifest names.
 pub(crate) fn at_open(db: &Path, error: &rocksdb::Error) -> Error {

@@ -12,7 +12,7 @@
 use crate::Inner;
 use crate::error::from_io;
 use crate::write::{self, check_sound, latch};
-use base::{Error, Result};
+use base::{Error, Kind, Result};
 use bytes::Bytes;
 use engine::{Batch, Op, Stage};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
@@ -143,7 +143,14 @@ pub(crate) fn ingest(inner: &Inner, staged: Staged, clear: &[(Bytes, Bytes)], th
         latch(inner, "cannot ingest into", inner.db().ingest_external_file_cf_opts(family, &options, files))?;
     }
     inner.counters.ingested();
-    if log.is_empty() { Ok(()) } else { write::write(inner, &log, true) }
+    if log.is_empty() {
+        return Ok(());
+    }
+    write::write(inner, &log, true).map_err(|e| {
+        // The data are in, so "nothing was written, try again" would be a lie: only a boot can put this right.
+        inner.failed.store(true, Ordering::Release);
+        Error::new(Kind::Disk, format!("an ingestion is in and its part of the log is not: {}", e.text))
+    })
 }
 
 /// Spans to clear first, then one change per key.

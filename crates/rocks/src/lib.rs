@@ -19,7 +19,8 @@
 //!   block of a WAL for one, and drop synced records with it, so [`wal`] reads every WAL before RocksDB does and refuses
 //!   one that has a sound record behind a bad one.
 //! * **Fail-stop**: after a failed write nothing is tried again on the same files ([`write`]).
-//! * **A full disk** refuses writes before RocksDB meets it: some room is kept in reserve ([`room`]).
+//! * **A full disk** is not a failed write: it refuses before RocksDB meets it, because some room is kept in reserve
+//!   ([`room`]); and when others took that, too, nothing of the batch was written, and it may come again ([`error`]).
 //! * **Views** are RocksDB snapshots; **the filter** is [`engine::filter`] with a bound read when a compaction starts.
 //! * **Ingest** hands RocksDB up to three kinds of files in one call, in this order: what to clear, what was staged, what
 //!   comes after. Later files win, and all of them appear in one edit of the manifest ([`ingest`]).
@@ -51,7 +52,7 @@ pub use tune::Settings;
 use base::{Error, Kind, Result, Revision};
 use bytes::Bytes;
 use engine::{Batch, Cf, Cursor, Engine, Read, Sizes, Stage};
-use error::{at_open, from_rocks};
+use error::{at_open, from_rocks, is_no_space};
 use home::Home;
 use read::{Tier, View};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteOptions};
@@ -103,7 +104,8 @@ impl Inner {
     }
     /// An error of RocksDB in our words.
     fn explain(&self, what: &str, error: &rocksdb::Error) -> Error {
-        from_rocks(what, &self.home.db(), error)
+        let explained = from_rocks(what, &self.home.db(), error);
+        if is_no_space(error) { engine::no_space(&explained.text) } else { explained }
     }
 }
 

@@ -2,13 +2,17 @@
 //! it in the middle of a record.
 //!
 //! ```text
-//!   free room   ────────────────┬─────────────────┬──────────────── 0
-//!                               soft              hard
-//!               all writes      is_full: clients' writes are refused above us
-//!                                                 every write is refused with "no space"
+//!   free room ────────────┬───────────────────┬──────────────┬────────── 0
+//!                        soft                hard          hard/2
+//!             all writes   is_full: clients'   only small     none
+//!                          writes are refused  ones: votes,
+//!                          above us            positions
 //! ```
 //!
-//! What lies below the hard bound belongs to flushes and compactions, which give room back.
+//! Between the soft bound and the hard one there is room for what is under way when the soft one is passed: memtables to
+//! be flushed, a new WAL, the compactions that run (`tune` keeps all of them small on a small disk). What lies below the
+//! hard bound belongs to flushes and compactions, which give room back, and to what a store must write to go on serving:
+//! votes, positions, an incarnation at its start.
 
 use crate::Settings;
 use base::{Error, Kind, Result};
@@ -19,6 +23,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 const WRITES_PER_LOOK: u64 = 16;
 /// Bytes between two looks, at most.
 const BYTES_PER_LOOK: u64 = 8 << 20;
+/// The soft bound, in hard ones.
+const SOFT: u64 = 4;
+/// A write of no more bytes may go below the hard bound.
+const SMALL: i64 = 16 << 10;
 
 /// How much is left, and who may have it.
 pub(crate) struct Room {
@@ -43,7 +51,7 @@ impl Room {
             dir: dir.to_path_buf(),
             capacity: look.capacity,
             hard,
-            soft: hard.saturating_mul(2),
+            soft: hard.saturating_mul(SOFT),
             budget: AtomicI64::new(0),
             writes: AtomicU64::new(0),
             questions: AtomicU64::new(0),
@@ -86,10 +94,14 @@ impl Room {
         let left = i64::try_from(free.saturating_sub(self.hard)).unwrap_or(i64::MAX);
         if left < bytes {
             self.budget.store(0, Ordering::Relaxed);
+            if bytes <= SMALL && free > self.hard / 2 {
+                return Ok(());
+            }
             let text = format!("{free} bytes left at {}, {} are kept in reserve", self.dir.display(), self.hard);
             return Err(engine::no_space(&text));
         }
-        self.budget.store((left - bytes).min(BYTES_PER_LOOK as i64), Ordering::Relaxed);
+        // The nearer the bound, the sooner the next look: flushes and compactions take room, too.
+        self.budget.store(((left - bytes) / 4).min(BYTES_PER_LOOK as i64), Ordering::Relaxed);
         Ok(())
     }
 

@@ -21,8 +21,8 @@ pub struct Settings {
     pub open_files: i32,
     /// Threads for flushes and compactions.
     pub jobs: i32,
-    /// Bytes of the file system below which every write is refused; clients' writes below twice of it. `None`: a
-    /// twentieth of the file system, at most 256 MiB.
+    /// Bytes of the file system below which all but small writes are refused; clients' writes below four times of it.
+    /// `None`: a twentieth of the file system, at most 256 MiB.
     pub reserve: Option<u64>,
 }
 
@@ -44,6 +44,8 @@ pub(crate) struct Tables {
     cache: Cache,
     log_memtable: usize,
     data_memtable: usize,
+    /// Bytes of the file system.
+    disk: u64,
 }
 
 impl Tables {
@@ -51,11 +53,12 @@ impl Tables {
         let mut cache = LruCacheOptions::default();
         cache.set_capacity(settings.cache_bytes);
         // RocksDB allocates a WAL ahead, a little more than a memtable: on a small disk both must be small.
-        let most = usize::try_from(disk / 64).unwrap_or(usize::MAX).max(1 << 20);
+        let most = usize::try_from(disk / 128).unwrap_or(usize::MAX).max(1 << 20);
         Tables {
             cache: Cache::new_lru_cache_opts(&cache),
             log_memtable: settings.log_memtable_bytes.min(most),
             data_memtable: settings.data_memtable_bytes.min(most),
+            disk,
         }
     }
 
@@ -92,6 +95,7 @@ impl Tables {
     /// files in level 0 do no harm because nothing searches for keys that are not there: no bloom filter.
     pub(crate) fn log(&self, _: &Settings) -> Options {
         let mut o = Options::default();
+        self.bound_compactions(&mut o);
         o.set_write_buffer_size(self.log_memtable);
         o.set_max_write_buffer_number(3);
         o.set_level_zero_file_num_compaction_trigger(8);
@@ -104,12 +108,22 @@ impl Tables {
     /// of a key are found by a seek, which cannot use it.
     pub(crate) fn data(&self, _: &Settings, filter: Factory) -> Options {
         let mut o = self.staged();
+        self.bound_compactions(&mut o);
         o.set_write_buffer_size(self.data_memtable);
         o.set_max_write_buffer_number(3);
         o.set_compaction_filter_factory(filter);
         // Superseded versions go also where nothing is written any more.
         o.set_periodic_compaction_seconds(24 * 60 * 60);
         o
+    }
+
+    /// A compaction writes its output before its input can go. What may run at once must fit between the two bounds of
+    /// [`crate::room`]; on a disk of 8 GiB and more these are RocksDB's own values.
+    fn bound_compactions(&self, o: &mut Options) {
+        let part = |of: u64, least: u64, most: u64| (self.disk / of).clamp(least, most);
+        o.set_target_file_size_base(part(64, 1 << 20, 64 << 20));
+        o.set_max_bytes_for_level_base(part(32, 4 << 20, 256 << 20));
+        o.set_max_compaction_bytes(part(16, 4 << 20, 25 * (64 << 20)));
     }
 
     /// Files of the data family that are written beside it.

@@ -42,11 +42,14 @@ pub(crate) fn check_sound(inner: &Inner) -> Result<()> {
 }
 
 /// After a failed write nobody knows what the files hold, and a second fsync may report success for pages that the
-/// kernel has dropped. So the first failure is the last write.
+/// kernel has dropped. So the first failure is the last write, unless the disk is merely full.
 pub(crate) fn latch<T>(inner: &Inner, what: &str, result: std::result::Result<T, rocksdb::Error>) -> Result<T> {
     result.map_err(|e| {
-        inner.failed.store(true, Ordering::Release);
-        inner.explain(what, &e)
+        let explained = inner.explain(what, &e);
+        if !engine::is_no_space(&explained) {
+            inner.failed.store(true, Ordering::Release);
+        }
+        explained
     })
 }
 

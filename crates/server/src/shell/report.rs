@@ -41,16 +41,25 @@ impl Report {
         self.inner.client_urls.lock().insert(store, urls);
     }
 
+    /// The disk has no room any more: told by whoever noticed first.
+    pub fn raise(&self) -> bool {
+        let news = !self.inner.full.swap(true, Ordering::Relaxed);
+        if news {
+            tracing::error!("no room: writes are refused until there is (mvcc: database space exceeded)");
+        }
+        news
+    }
+
     /// Looks at disk and quota.
     pub fn look(&self, engine: &Rocks, quota: Option<u64>) {
         let sizes = engine.sizes();
+        // Looks now: while writes are refused, nobody else does.
+        engine.free_space();
         let full = engine.is_full() || quota.is_some_and(|q| sizes.total > q);
-        if self.inner.full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::error!("no room: writes are refused until there is (mvcc: database space exceeded)");
-            } else {
-                tracing::info!("there is room again: writes go on");
-            }
+        if full {
+            self.raise();
+        } else if self.inner.full.swap(false, Ordering::Relaxed) {
+            tracing::info!("there is room again: writes go on");
         }
         *self.inner.sizes.lock() = sizes;
     }

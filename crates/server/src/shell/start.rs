@@ -126,8 +126,8 @@ impl Running {
             slots: slots.clone(),
             picture: picture.clone(),
         };
-        let ends = (peers.sender(), inbox.clone(), fatal.clone());
-        start_disk(&engine, (writer, jobs), work, ends).map_err(failed)?;
+        let hearers = write::Hearers { peers: peers.sender(), inbox: inbox.clone(), report: report.clone() };
+        start_disk(&engine, (writer, jobs), work, (hearers, fatal.clone())).map_err(failed)?;
         let stepping = {
             let fatal = fatal.clone();
             let run = move || {
@@ -163,14 +163,15 @@ fn start_disk(
     engine: &Rocks,
     (writer, jobs): (Sender<Job>, Taker<Job>),
     work: crossbeam::channel::Receiver<SnapshotWork<View>>,
-    (peers, inbox, fatal): (transport::Sender, super::Inbox, Fatal),
+    (hearers, fatal): (write::Hearers, Fatal),
 ) -> std::io::Result<()> {
     let spawn = |name: &str| thread::Builder::new().name(name.to_string());
+    let inbox = hearers.inbox.clone();
     let write = {
-        let (engine, inbox, fatal) = (engine.clone(), inbox.clone(), fatal.clone());
+        let (engine, fatal) = (engine.clone(), fatal.clone());
         move || {
             let stop = |e: base::Error| fatal.tell(format!("the disk refused a write, the store stops: {e}"));
-            fatal.guard("writer", || write::run(engine, jobs, peers, inbox, stop));
+            fatal.guard("writer", || write::run(engine, jobs, hearers, stop));
         }
     };
     spawn("writer").spawn(write)?;

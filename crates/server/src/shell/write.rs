@@ -1,6 +1,7 @@
 //! The writer thread: takes what is queued, writes it as one batch with one fsync, then lets out what waited for it.
 
 use super::queue::Taker;
+use super::report::Report;
 use super::{Inbox, View};
 use crate::metrics::hot;
 use crate::metrics::names::{BACKEND_COMMIT_SECONDS, WAL_FSYNC_SECONDS, WAL_WRITE_BYTES};
@@ -21,9 +22,18 @@ pub enum Job {
 
 /// Bytes merged into one batch at most.
 const MOST_BYTES: usize = 4 << 20;
+/// Between two tries of a batch for which there is no room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who hears of what the writer did.
+pub struct Hearers {
+    pub peers: Sender,
+    pub inbox: Inbox,
+    pub report: Report,
+}
 
 /// Runs until the queue is closed, or the disk refuses: then `stop` is told why.
-pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: impl Fn(Error)) {
+pub fn run(engine: Rocks, jobs: Taker<Job>, hearers: Hearers, stop: impl Fn(Error)) {
     let mut held = None;
     let timers = Timers {
         commit: hot::slot(BACKEND_COMMIT_SECONDS, Vec::new()),
@@ -42,14 +52,18 @@ pub fn run(engine: Rocks, jobs: Taker<Job>, peers: Sender, inbox: Inbox, stop: i
         let done = match job {
             Job::Ingest { number, staged, clear, then } => {
                 let result = engine.ingest(staged, &clear, &then);
-                inbox.send(Input::<View>::Ingested(number, result)).map_err(|_| None)
+                hearers.inbox.send(Input::<View>::Ingested(number, result)).map_err(|_| None)
             }
             Job::Write(first, since) => {
                 let (tasks, next) = gather((first, since), &jobs);
                 held = next;
-                write(&engine, tasks, (&peers, &inbox), &timers).map_err(Some)
+                write(&engine, tasks, (&jobs, &hearers), &timers).map_err(Some)
             }
         };
+        // Noticed here first: a second later a small disk would be full to the brim.
+        if engine.is_full() && hearers.report.raise() {
+            let _ = hearers.inbox.send(Input::<View>::Full(true));
+        }
         match done {
             Ok(()) => {}
             Err(Some(e)) => return stop(e),
@@ -85,7 +99,7 @@ struct Timers {
 fn write(
     engine: &Rocks,
     tasks: Vec<(WriteTask, Tick)>,
-    (peers, inbox): (&Sender, &Inbox),
+    (jobs, hearers): (&Taker<Job>, &Hearers),
     timers: &Timers,
 ) -> Result<(), Error> {
     let sync = tasks.iter().any(|(t, _)| t.sync);
@@ -101,7 +115,7 @@ fn write(
     // A task without changes only waits its turn behind those that had some.
     if !batch.is_empty() {
         let begun = Instant::now();
-        engine.write(&batch, sync)?;
+        write_when_there_is_room(engine, &batch, sync, jobs)?;
         let nanos = begun.elapsed().as_nanos() as u64;
         let noted = [timers.commit, timers.fsync.filter(|_| sync)];
         noted.into_iter().flatten().for_each(|slot| hot::sample(slot, nanos));
@@ -110,9 +124,31 @@ fn write(
     let now = super::clock::now();
     handed_in.iter().for_each(|since| hot::stage_sample(Stage::WriteAll, now.since(*since)));
     for f in frames {
-        peers.send(f.to, super::peers::lane(f.lane), f.bytes);
+        hearers.peers.send(f.to, super::peers::lane(f.lane), f.bytes);
     }
     // A closed inbox means that the node is gone; nobody needs to know then.
-    let _ = inbox.send(Input::<View>::Written(last));
+    let _ = hearers.inbox.send(Input::<View>::Written(last));
     Ok(())
+}
+
+/// A full disk is no reason to end: nothing of the batch was written and nobody was told, so the same batch waits. The
+/// node sees a disk that stands still, asks for no support and loses its leases until there is room.
+fn write_when_there_is_room(engine: &Rocks, batch: &Batch, sync: bool, jobs: &Taker<Job>) -> Result<(), Error> {
+    let mut told = false;
+    loop {
+        match engine.write(batch, sync) {
+            Err(e) if engine::is_no_space(&e) && !jobs.is_closed() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("{e}: what must be written waits for room, and this store leads nothing meanwhile");
+                }
+                std::thread::sleep(NO_ROOM_PAUSE);
+            }
+            result => {
+                if told && result.is_ok() {
+                    tracing::info!("there was room again for what had to be written");
+                }
+                return result;
+            }
+        }
+    }
 }
