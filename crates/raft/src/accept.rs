@@ -1,12 +1,18 @@
 //! A follower takes what a leader appends.
 
-use crate::{Append, AppendAck, AppendReject, Committed, Ctx, Entry, Group, Member, Message, Output, Role};
+use crate::{Append, AppendAck, AppendReject, Committed, Ctx, Entry, Group, Lost, Member, Message, Output, Role};
 use base::{Index, Term, Tick, marker};
 
 impl Group {
     /// Entries from a leader. Accepted from anyone whose term is not over: a quorum elected it.
     pub(crate) fn on_append(&mut self, ctx: &mut Ctx, from: Member, m: Append, out: &mut Output) {
         if !self.follow(ctx, from, m.term, m.base.0, out) {
+            return;
+        }
+        if self.log.last.0 < m.acked && !base::bug!("lost-acknowledgements-unnoticed") {
+            // in the term of its leader a log only grows: what was acknowledged in it and is not there was lost since
+            marker!("raft.append.acknowledged_and_gone");
+            out.lost = Some(Lost { acked: m.acked, last: self.log.last.0, leader: from });
             return;
         }
         let fortified = self.fortify(ctx.supports, from, m.epoch);

@@ -18,6 +18,9 @@ pub struct Append {
     /// The epoch under which, as the sender knows, the receiver's store supports the sender's: exactly that can be
     /// fortified.
     pub epoch: Option<SupportEpoch>,
+    /// Up to where the receiver has acknowledged the log of this term; told when there are no entries, else 0. A log that
+    /// is shorter has lost what it vouched for.
+    pub acked: Index,
     /// Consecutive entries.
     pub entries: Vec<Entry>,
 }
@@ -250,6 +253,9 @@ fn encode_append(m: &Append, out: &mut Vec<u8>) {
     put(out, APPEND, &[m.term.0, m.base.0.0, m.base.1.0, m.commit.0]);
     put_epoch(out, m.epoch);
     put_u64(out, m.entries.len() as u64);
+    if m.entries.is_empty() {
+        put_u64(out, m.acked.0);
+    }
     m.entries.iter().for_each(|e| e.encode(out));
 }
 
@@ -259,6 +265,7 @@ fn decode_append(buf: &mut Bytes) -> Result<Append> {
     let commit = get_index(buf)?;
     let epoch = get_epoch(buf)?;
     let n = get_u64(buf)?;
+    let acked = if n == 0 { get_index(buf)? } else { Index(0) };
     // an entry takes at least three bytes: a wrong count cannot make us reserve memory
     let mut entries: Vec<Entry> = Vec::with_capacity(n.min(buf.len() as u64 / 3) as usize);
     let (mut index, mut before) = base;
@@ -273,7 +280,7 @@ fn decode_append(buf: &mut Bytes) -> Result<Append> {
         (index, before) = (e.index, e.term);
         entries.push(e);
     }
-    Ok(Append { term, base, commit, epoch, entries })
+    Ok(Append { term, base, commit, epoch, acked, entries })
 }
 
 fn get_term(buf: &mut Bytes) -> Result<Term> {
@@ -380,7 +387,8 @@ mod tests {
                     },
                 });
                 let entries = entries.collect();
-                Message::Append(Append { term, base, commit: index(rng), epoch: epoch(rng), entries })
+                let acked = if entries.is_empty() { index(rng) } else { Index(0) };
+                Message::Append(Append { term, base, commit: index(rng), epoch: epoch(rng), acked, entries })
             }
             2 => {
                 let fortified = epoch(rng).map(|e| (e, Incarnation(small(rng))));
@@ -499,7 +507,8 @@ mod tests {
     fn one_line_each() {
         let entries = vec![Entry { term: Term(2), index: Index(4), payload: Payload::Empty }];
         let base = (Index(3), Term(1));
-        let m = Message::Append(Append { term: Term(2), base, commit: Index(3), epoch: None, entries });
+        let m =
+            Message::Append(Append { term: Term(2), base, commit: Index(3), epoch: None, acked: Index(0), entries });
         assert_eq!(m.show(RangeId(7)).to_string(), "append r7 term=2 base=3@1 commit=3 [4@2]");
     }
 }

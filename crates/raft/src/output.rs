@@ -94,6 +94,19 @@ pub struct Output {
     pub snapshot_needed: Vec<Member>,
     /// Somebody who knows says that this replica was removed by the change at this index.
     pub removed: Option<Index>,
+    /// This replica's log has lost what it acknowledged: its store must stop, and this replica must not come back.
+    pub lost: Option<Lost>,
+}
+
+/// What a leader knows that a replica acknowledged, and where the replica's log ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Acknowledged up to here, in the leader's term.
+    pub acked: Index,
+    /// The last entry that is there.
+    pub last: Index,
+    /// Who says so.
+    pub leader: Member,
 }
 
 impl Output {
@@ -113,6 +126,7 @@ impl Output {
             && self.became.is_none()
             && self.snapshot_needed.is_empty()
             && self.removed.is_none()
+            && self.lost.is_none()
     }
 
     /// Is there anything for the disk?
@@ -129,7 +143,7 @@ impl Output {
         self.reads_ready.clear();
         self.snapshot_needed.clear();
         (self.delete, self.hard, self.mark, self.commit) = (None, None, None, None);
-        (self.became, self.removed) = (None, None);
+        (self.became, self.removed, self.lost) = (None, None, None);
     }
 }
 

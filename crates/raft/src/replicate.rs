@@ -91,7 +91,10 @@ impl Group {
 
     fn append_to(&self, ctx: &Ctx, to: Member, base: (Index, Term), entries: Vec<Entry>) -> Message {
         let epoch = ctx.supports.received(to.store).map(|r| r.epoch);
-        Message::Append(Append { term: self.hard.term, base, commit: self.log.commit, epoch, entries })
+        // a restarted member is greeted without entries: so it hears at once what it vouched for
+        let peer = self.lead.as_ref().and_then(|lead| lead.peer(to.replica)).filter(|_| entries.is_empty());
+        let acked = peer.map_or(Index(0), |peer| peer.matched);
+        Message::Append(Append { term: self.hard.term, base, commit: self.log.commit, epoch, acked, entries })
     }
 
     /// An acknowledgement: counts copies, opens the window, takes note of fortification.

@@ -150,6 +150,15 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
 
     fn drain<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, out: Output) -> Result<()> {
         let range = self.descriptor.id;
+        if let Some(raft::Lost { acked, last, leader }) = out.lost {
+            marker!("range.lost what it acknowledged");
+            return Err(Error::corrupt(format!(
+                "{range}: {} says that this replica acknowledged its log up to {acked} in term {}, and it ends at {last}: \
+                 this store has lost data that it had vouched for; replace the node",
+                leader.store,
+                self.group.term()
+            )));
+        }
         self.write_log(turn.sink, &out);
         if !out.commits.is_empty() && !base::bug!("late-follower-hears-no-commit") {
             turn.sink.untold.push(range);

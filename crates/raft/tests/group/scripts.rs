@@ -97,6 +97,7 @@ impl Script {
             }
             "pass" => self.world.pass(Tick::ms(number(args[0])), args.get(1) != Some(&"still")),
             "crash" => self.world.crash(node(args[0]), args.get(1).map_or(0, |a| number(a) as usize)),
+            "rot" => self.world.rot(node(args[0]), number(args[1]) as usize),
             "restart" => self.world.restart(node(args[0])),
             "gate" => {
                 let from = self.world.now + Tick::ms(number(args[1]));

@@ -59,6 +59,8 @@ pub struct Node {
     /// Rounds that wait, and what was committed anywhere when they began.
     pub reads: Vec<(ReadRound, Index)>,
     pub removed: bool,
+    /// Its disk lost what was durable.
+    pub rotten: bool,
 }
 
 /// Everything.
@@ -131,6 +133,7 @@ impl World {
                 supports,
                 reads: Vec::new(),
                 removed: false,
+                rotten: false,
             });
             world.start(n as usize - 1);
         }
@@ -168,6 +171,16 @@ impl World {
         node.reads.clear();
         // what it relied on and what it promised was in memory
         node.supports = Supports::new(node.supports.own_store(), node.supports.own_incarnation());
+        self.ghost.crashed(&self.nodes[n]);
+    }
+
+    /// The disk of a replica that is down loses the last `entries` of its log, durable or not.
+    pub fn rot(&mut self, n: usize, entries: usize) {
+        let node = &mut self.nodes[n];
+        assert!(node.group.is_none(), "an open disk does not rot");
+        let left = node.disk.log.len() - entries;
+        node.disk.log.truncate(left);
+        node.rotten = true;
         self.ghost.crashed(&self.nodes[n]);
     }
 
@@ -231,6 +244,16 @@ impl World {
         for (round, index) in reads_ready {
             self.say(|| format!("{from} {round} ready at {index}"));
             self.ghost.read_ready(&mut self.nodes[n], round, index);
+        }
+        if let Some(lost) = out.lost {
+            assert!(self.nodes[n].rotten, "{from} kept everything and is told that it lost {lost:?}");
+            self.say(|| {
+                format!(
+                    "{from} stops: {} says that it acknowledged {}, and it has {}",
+                    lost.leader, lost.acked, lost.last
+                )
+            });
+            self.nodes[n].group = None;
         }
         if out.removed.is_some() {
             self.say(|| format!("{from} is told that it was removed"));

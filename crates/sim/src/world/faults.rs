@@ -1,6 +1,7 @@
 //! What breaks, when, and how it is mended.
 
 use super::{Event, MS, SEC, World};
+use crate::check::Rule;
 use crate::options::{Every, Options};
 use crate::report::Part;
 use base::{Rng, Tick};
@@ -233,6 +234,11 @@ impl World<'_> {
         self.trace(format_args!("{store} gives up: {error}"));
         self.faults.struck = true;
         self.totals.add(Part::Size, "stores gave up", 1);
+        if error.text.contains("had vouched for") {
+            // No fault takes what was synced: it was acknowledged before it was durable, or the disk is an old one.
+            let verdict = self.rules.broken(Rule::DurableStays, || format!("{store} gives up: {error}"));
+            self.judge(verdict);
+        }
         if error.kind == base::Kind::Corrupt {
             self.totals.add(Part::Size, "stores lost", 1);
             self.hosts[i].lost = true;

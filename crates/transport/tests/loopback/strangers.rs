@@ -1,10 +1,10 @@
 //! Who may talk to whom, and what a bad network or a stranger does.
 
-use crate::nodes::{Node, cluster, eventually, hello, listener, numbered};
+use crate::nodes::{Node, eventually, hello, listener, numbered};
 use base::{BootId, ClusterId, Incarnation, StoreId};
 use bytes::Bytes;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
