@@ -110,7 +110,7 @@ conformance:
 	@$(CARGO) test $(ALL) -q --test conformance -- --nocapture
 
 cluster:
-	$(call say,real faults: kill pause cut fill wipe)
+	$(call say,real faults: kill pause cut fill wipe$(if $(LONG), (the long form)))
 	@$(CARGO) test $(ALL) -q --test cluster -- --test-threads=1 --nocapture
 
 readme:

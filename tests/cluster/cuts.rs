@@ -1,18 +1,18 @@
 //! One-way cuts between peers, by our own proxy: the node that is heard but does not hear, and the other way round.
 
 use crate::kill::{AFTERMATH, GROUPS, SPLITS, judge, load};
-use crate::{is_long, spec, turn};
+use crate::{is_long, some_of, spec, turn};
 use harness::Cluster;
 use std::time::Duration;
 
-/// Every ordered pair is cut once: bytes of one to the other are lost, the way back stays open.
+/// Ordered pairs are cut, in the long form each: bytes of one to the other are lost, the way back stays open.
 #[test]
 fn one_way_cuts_lose_nothing() {
     let _turn = turn();
     let cluster = Cluster::start(spec(3, SPLITS).proxied());
     let load = load(&cluster, &GROUPS, 40);
     let mut disruptions = Vec::new();
-    for (from, to) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+    for (from, to) in some_of(vec![(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)], 3) {
         let at = load.now();
         let before: u64 = cluster.proxies.iter().map(|p| p.lost()).sum();
         cluster.cut(from, to);
@@ -35,7 +35,7 @@ fn a_node_cut_off_serves_nothing_stale() {
     let cluster = Cluster::start(spec(3, SPLITS).proxied());
     let load = load(&cluster, &GROUPS, 40);
     let mut disruptions = Vec::new();
-    for node in 0..3 {
+    for node in some_of(vec![0, 1, 2], 2) {
         let at = load.now();
         for other in (0..3).filter(|o| *o != node) {
             cluster.cut(node, other);

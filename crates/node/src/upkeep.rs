@@ -74,8 +74,6 @@ impl<E: Engine> Node<E> {
     /// A range led beside the sequencer saves every write a hop. While leadership is handed over the range takes no
     /// writes, so one that does not get there is tried more and more rarely.
     fn follow_sequencer(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        let replicas = &self.replicas;
-        self.clock.follow.retain(|range, _| replicas.get(range).is_some_and(|r| r.leads().is_some()));
         let own = self.identity.store;
         let Some(home) = self.directory.leader(RangeId::META).filter(|s| *s != own) else { return Ok(()) };
         if !self.config.follow_sequencer || !self.liveness.hears_us(home, now) || self.door.cut.contains(&home) {
@@ -84,6 +82,8 @@ impl<E: Engine> Node<E> {
         if self.replicas.values().any(|r| r.group().transferring().is_some()) {
             return Ok(());
         }
+        // What was tried not long ago, and is here again or still, did not get there.
+        self.clock.follow.retain(|_, (from, pause)| now < *from + *pause);
         for (range, replica) in &mut self.replicas {
             let Some(to) = replica.descriptor().on(home) else { continue };
             let last = replica.group().last().0;

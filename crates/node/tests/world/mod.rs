@@ -10,6 +10,7 @@ use bytes::Bytes;
 use engine::mem::Mem;
 use mvcc::{Filter, PutReq, RangeReq, Reply, Request};
 use node::boot::{self, Founding};
+use node::frame::{Frame, Part};
 use node::{ClientAsk, Config, Effects, Input, Node, WriteTask};
 use range::{Answer, Origin, Outcome, Ready};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +28,10 @@ pub struct World {
     pub dead: BTreeSet<usize>,
     /// Ways on which everything is lost, from and to.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Frames that carry one of these are lost.
+    pub lose: fn(&Part) -> bool,
+    /// So many were.
+    pub lost: u64,
     writes: Vec<VecDeque<(Tick, WriteTask)>>,
     pub answers: BTreeMap<CallId, Result<Outcome>>,
     next: u64,
@@ -34,6 +39,10 @@ pub struct World {
 
 impl World {
     pub fn new(n: u64, splits: &[&str]) -> World {
+        World::with(n, splits, Config::default())
+    }
+
+    pub fn with(n: u64, splits: &[&str], config: Config) -> World {
         let founding = Founding {
             cluster: ClusterId(7),
             stores: (1..=n).map(StoreId).collect(),
@@ -44,7 +53,7 @@ impl World {
         for s in 1..=n {
             let engine = Mem::new();
             boot::bootstrap(&engine, &founding, StoreId(s), BootId(s)).unwrap();
-            nodes.push(Node::open(Config::default(), engine, Rng::new(s), Tick::ms(1)).unwrap());
+            nodes.push(Node::open(config.clone(), engine, Rng::new(s), Tick::ms(1)).unwrap());
         }
         let mut inbox: Vec<VecDeque<Input<View>>> = nodes.iter().map(|_| VecDeque::new()).collect();
         for (i, inbox) in inbox.iter_mut().enumerate() {
@@ -55,7 +64,19 @@ impl World {
         let slow_disk = nodes.iter().map(|_| Tick::ZERO).collect();
         let writes = nodes.iter().map(|_| VecDeque::new()).collect();
         let (dead, cut) = (BTreeSet::new(), BTreeSet::new());
-        World { nodes, inbox, now: Tick::ms(2), slow_disk, dead, cut, writes, answers: BTreeMap::new(), next: 1 }
+        World {
+            nodes,
+            inbox,
+            now: Tick::ms(2),
+            slow_disk,
+            dead,
+            cut,
+            lose: |_| false,
+            lost: 0,
+            writes,
+            answers: BTreeMap::new(),
+            next: 1,
+        }
     }
 
     fn carry_out(&mut self, i: usize, effects: Effects<Mem>) {
@@ -86,7 +107,10 @@ impl World {
 
     fn send(&mut self, from: usize, f: node::Outgoing) {
         let to = f.to.0 as usize - 1;
-        if !self.cut.contains(&(from, to)) && !self.dead.contains(&to) {
+        let parts = Frame::decode(f.bytes.clone()).expect("we wrote it").parts;
+        if parts.iter().any(self.lose) {
+            self.lost += 1;
+        } else if !self.cut.contains(&(from, to)) && !self.dead.contains(&to) {
             self.inbox[to].push_back(Input::Frame(StoreId(from as u64 + 1), f.bytes));
         }
     }
