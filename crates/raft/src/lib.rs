@@ -43,7 +43,8 @@
 //! Election priorities, witnesses, asymmetric quorums, and reads at followers: a follower's node asks the leader's.
 //! Auto-leave of the joint state: the range above proposes it, because it counts epochs. Batching of proposals: what one
 //! step proposes to a range is one entry already. Checksums: frames and records have theirs. A memory of followers'
-//! promises across restarts: the store's gate stands for all of them.
+//! promises across restarts: the store's gate stands for all of them. What a replica acknowledged to leaders that lead no more:
+//! only the present leader says it back ([`Lost`]).
 
 #![forbid(unsafe_code)]
 

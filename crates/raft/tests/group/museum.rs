@@ -28,6 +28,7 @@ const SCRIPTS: &[&str] = &[
     "ack-before-fsync",
     "backs-off-across-the-cut",
     "defortify-forgotten",
+    "lost-acknowledgements-unnoticed",
     "pre-vote-skipped",
     "votes-right-after-restart",
     "written-aba",
