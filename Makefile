@@ -31,7 +31,7 @@ help:
 ## the two commands
 
 demo: setup
-	@echo "building (RocksDB takes a quarter of an hour the first time) ..."
+	@[ -x "$(FLOTILLA_BIN)" ] || echo "building; RocksDB takes a quarter of an hour, once"
 	@$(CARGO) build $(ALL) --bin flotilla
 	@exec "$(FLOTILLA_BIN)" demo
 
