@@ -111,7 +111,7 @@ impl Room {
         let left = i64::try_from(free.saturating_sub(self.hard)).unwrap_or(i64::MAX);
         self.budget.fetch_min(left, Ordering::Relaxed);
         let was = self.full.load(Ordering::Relaxed);
-        let bound = if was { self.soft + self.hard / 4 } else { self.soft };
+        let bound = if was { self.soft + self.hard } else { self.soft };
         self.full.store(free < bound, Ordering::Relaxed);
     }
 }
