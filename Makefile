@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test unit-short build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
+.PHONY: help demo test lanes unit-short sim-fresh build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
 	conformance readme sim museum explore mutants bench compare
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
@@ -35,8 +35,12 @@ demo: setup
 	@$(CARGO) build $(ALL) --bin flotilla
 	@exec "$(FLOTILLA_BIN)" demo
 
-test: setup-test peers format build unit-short sim-short api conformance
+test: setup-test peers format build unit-short sim-short api conformance readme
 	@printf '\nall of it passed\n'
+
+# The rest of what belongs into `make test`.
+lanes: clippy tidy unit sim-fresh cluster
+	@printf '\nall lanes passed\n'
 
 ## what a bare machine lacks
 
@@ -91,6 +95,7 @@ ratchet:
 	@RATCHET=1 $(CARGO) test $(ALL) -q --test tidy the_law_is_kept
 
 CRASH_RECOVERIES ?= 5000
+FRESH_MINUTES ?= 5
 
 sim-short:
 	$(call say,simulated faults: fixed seeds; a planted bug; determinism; crash points)
@@ -98,6 +103,11 @@ sim-short:
 	@$(SIM) canary
 	@$(SIM) determinism --seeds 5
 	@$(SIM) crash-points --recoveries $(CRASH_RECOVERIES)
+
+sim-fresh:
+	$(call say,simulated faults: two of the museum; fresh seeds)
+	@$(SIM) museum --rotate 2
+	@$(SIM) sim --minutes $(FRESH_MINUTES)
 
 processes: api conformance cluster
 

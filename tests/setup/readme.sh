@@ -13,7 +13,7 @@ demo=
 finish() {
     status=$?
     trap - EXIT
-    [ -z "$demo" ] || kill -KILL -- "-$demo" 2>/dev/null || true
+    [ -z "$demo" ] || kill -s KILL -- "-$demo" 2>/dev/null || true
     rm -rf "$work"
     exit $status
 }
@@ -61,9 +61,9 @@ while read -r command; do
 done <"$work/commands"
 
 data=$(sed -n 's/.*data in \([^ ]*\).*/\1/p' "$work/demo" | head -n 1)
-kill -INT -- "-$demo"
+kill -s INT -- "-$demo"
 waited=0
-while kill -0 -- "-$demo" 2>/dev/null; do
+while kill -s 0 -- "-$demo" 2>/dev/null; do
     [ "$waited" -lt 30 ] || { echo "readme: the demo does not end on Ctrl-C" >&2; exit 1; }
     waited=$((waited + 1))
     sleep 1

@@ -177,9 +177,9 @@ fn rubbish_from_the_network_ends_a_connection_and_nothing_else() {
     let node = Node::start(Config::new(hello(1), vec![one], vec![]));
     shout(&url);
 
-    // A true opening: kind and lane; layout, cluster, store, boot, incarnation, name, fingerprint, feature level.
+    // A true opening: kind and lane; layout, cluster, store, boot, incarnation, name, fingerprint, feature level, URLs.
     let mut open = vec![0, 1, 1, 77, 2, 0xea, 7, 1, 6];
-    open.extend_from_slice(b"infra2\x05\x01");
+    open.extend_from_slice(b"infra2\x05\x01\0");
     let lies: [(Vec<Vec<u8>>, &str); 7] = [
         (vec![vec![]], "a byte is missing"),
         (vec![vec![0xff; 40]], "a message of kind 255 is not known"),
