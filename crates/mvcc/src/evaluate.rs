@@ -9,6 +9,7 @@
 //! of its own.
 
 use crate::effects::{Effect, Effects};
+use crate::heads::Head;
 use crate::record::Record;
 use crate::reply::{Deferred, OpenReply};
 use crate::request::{Reply, Request, TxnReply, TxnReq};
@@ -170,6 +171,14 @@ impl<'a, R: Read + ?Sized> Turn<'a, R> {
         match (self.written.get(key), self.own) {
             (Some(&i), Some(own)) => Ok(Some((own, self.effects[i].record.clone()))),
             _ => self.source.get(key, self.at),
+        }
+    }
+
+    /// As `newest`, without the value.
+    pub(crate) fn newest_head(&self, key: &Key) -> Result<Option<Head>> {
+        match (self.written.get(key), self.own) {
+            (Some(&i), Some(own)) => Ok(Some(Head::of(own, &self.effects[i].record))),
+            _ => self.source.head(key, self.at),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an evaluation or a read looks at: the engine and, over it, the overlay.
 
+use crate::heads::{Head, Heads, Owner};
 use crate::overlay::{Captured, Overlay};
 use crate::record::{self, Record, RecordRef};
 use crate::request::KeyValue;
@@ -17,6 +18,7 @@ pub struct Source<'a, R: Read + ?Sized> {
     read: &'a R,
     over: Over<'a>,
     patient: bool,
+    heads: Option<(&'a Heads, Owner)>,
 }
 
 #[derive(Clone, Copy)]
@@ -84,12 +86,19 @@ pub(crate) fn key_value(key: Key, modified: Revision, r: &Record) -> KeyValue {
 impl<'a, R: Read + ?Sized> Source<'a, R> {
     /// For readers: a view, and what was captured of the overlay before the view was taken.
     pub fn new(read: &'a R, captured: &'a Captured) -> Source<'a, R> {
-        Source { read, over: Over::Captured(captured), patient: true }
+        Source { read, over: Over::Captured(captured), patient: true, heads: None }
     }
 
     /// For evaluation: the engine or a fresh view of it, and the overlay itself.
     pub fn live(read: &'a R, overlay: &'a Overlay) -> Source<'a, R> {
-        Source { read, over: Over::Live(overlay), patient: true }
+        Source { read, over: Over::Live(overlay), patient: true, heads: None }
+    }
+
+    /// What is remembered of the engine's newest versions spares a seek.
+    #[must_use]
+    pub fn with_heads(mut self, heads: &'a Heads, owner: Owner) -> Self {
+        self.heads = Some((heads, owner));
+        self
     }
 
     /// Where it would wait for a disk, it fails with `Retry` instead.
@@ -132,6 +141,21 @@ impl<'a, R: Read + ?Sized> Source<'a, R> {
             Some(over) if over.0 >= revision => Ok(Some(over)),
             _ => Ok(Some((revision, RecordRef::parse(value)?.to_record()))),
         }
+    }
+
+    /// As `get`, without the value.
+    pub(crate) fn head(&self, key: &Key, at: Revision) -> Result<Option<Head>> {
+        if let (Over::Live(o), Some((heads, owner)), NEWEST) = (self.over, self.heads, at) {
+            // What lies over the engine is newer than anything in it.
+            if let Some((revision, record)) = o.newest(key, at) {
+                return Ok(Some(Head::of(revision, record)));
+            }
+            if let Some(head) = heads.get(owner, key) {
+                base::marker!("mvcc.head remembered");
+                return Ok(Some(head));
+            }
+        }
+        Ok(self.get(key, at)?.map(|(revision, record)| Head::of(revision, &record)))
     }
 
     /// The live key-value at `key`.

@@ -201,7 +201,7 @@ impl<E: Engine> Node<E> {
 
     fn count(&mut self, work: &Work<E::View>) {
         let c = &work.sink.counters;
-        let k = &mut self.counters;
+        let k = &mut self.noted.counters;
         k.proposed += c.proposed;
         k.committed += c.committed;
         k.applied += c.applied;

@@ -76,7 +76,7 @@ pub struct Node<E: Engine> {
     pub(crate) deadlines: Deadlines,
     pub(crate) door: Door,
     pub(crate) shown: Issued,
-    pub(crate) counters: Counters,
+    pub(crate) noted: Noted,
     pub(crate) clock: Clockwork,
 }
 
@@ -95,6 +95,14 @@ pub(crate) struct Door {
     pub queued: i64,
     /// Peers without a stream: what is sent to them is lost.
     pub cut: BTreeSet<StoreId>,
+}
+
+/// What a node notes on the way.
+#[derive(Default)]
+pub(crate) struct Noted {
+    pub counters: Counters,
+    /// For the leaders of all ranges here.
+    pub heads: mvcc::Heads,
 }
 
 /// Things a node does now and then.
@@ -154,6 +162,7 @@ macro_rules! turn {
             pins: &mut $work.pins,
             floor: $node.bounds.floor(),
             limits: &$node.config.limits,
+            heads: &mut $node.noted.heads,
         }
     };
 }
@@ -208,7 +217,7 @@ impl<E: Engine> Node<E> {
             deadlines: Deadlines::default(),
             door: Door::default(),
             shown: Issued::witnessed(shown.max(Revision::FIRST)),
-            counters: Counters::default(),
+            noted: Noted::default(),
             clock: Clockwork::default(),
             config,
             identity,
@@ -271,7 +280,7 @@ impl<E: Engine> Node<E> {
             self.shown.raise(Issued::witnessed(replica.applied().max_revision));
             replica.truncate(&mut t)?;
             self.deadlines.set(range, replica.next_deadline());
-            if replica.has_unapplied() {
+            if replica.is_behind() {
                 self.dirty.insert(range);
             }
             let leader = replica.group().leader().map(|m| m.store);
@@ -397,7 +406,7 @@ impl<E: Engine> Node<E> {
             bound: self.bounds.bound,
             ranges: self.replicas.len() as u64,
             leader: self.directory.leader(RangeId::META),
-            counters: self.counters,
+            counters: self.noted.counters,
             pending: self.calls.len() as u64,
             ..Status::default()
         };

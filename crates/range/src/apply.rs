@@ -15,8 +15,22 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         !self.installing && self.applied.index < self.commit
     }
 
+    /// Is there something to apply in the very next step?
+    pub fn is_behind(&self) -> bool {
+        self.has_unapplied() && self.lead.as_ref().is_none_or(|l| l.pace.until() == base::Tick::FAR)
+    }
+
+    /// Does what is committed wait for the next entry, to share its batch?
+    fn waits_to_apply(&mut self, now: base::Tick) -> bool {
+        self.lead.as_mut().is_some_and(|l| l.pace.holds_apply(now))
+    }
+
     /// Puts committed entries into this step's batch, as far as the step's budget of bytes goes.
     pub fn apply<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
+        if self.waits_to_apply(turn.now) {
+            marker!("apply.waits for the next entry");
+            return Ok(());
+        }
         let before = self.applied;
         while self.has_unapplied() && turn.sink.apply_bytes < turn.limits.max_apply_bytes {
             let log = Log { engine: turn.engine, range: self.descriptor.id };
@@ -104,14 +118,14 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             self.with_group(turn, |group, ctx, out| group.written(ctx, term, index, out))?;
         }
         if let Some(index) = receipt.applied {
-            self.state_written(index);
+            self.state_written(index, turn.heads);
             self.with_group(turn, |group, ctx, out| group.applied(ctx, index, out))?;
             self.start_serving(turn)?;
         }
         Ok(())
     }
 
-    fn state_written(&mut self, index: Index) {
+    fn state_written(&mut self, index: Index, heads: &mut mvcc::Heads) {
         let mut up_to = Revision::ZERO;
         while self.applying.front().is_some_and(|a| a.index <= index) {
             if let Some(a) = self.applying.pop_front() {
@@ -120,8 +134,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             }
         }
         if let Some(lead) = &mut self.lead {
-            let counts = &mut lead.counts;
+            let (counts, owner) = (&mut lead.counts, lead.owner);
             lead.overlay.drain_up_to(up_to, &mut |revision, key, record| {
+                heads.note(owner, revision, key, record);
                 if let Some(counts) = counts.as_mut() {
                     counts.note_record(revision, key, record);
                 }

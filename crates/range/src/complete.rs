@@ -11,6 +11,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     pub(crate) fn complete<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) {
         let commit = self.commit;
         let Some(lead) = &mut self.lead else { return };
+        let before = lead.pending.len();
         while lead.pending.front().is_some_and(|p| p.appended.is_some_and(|i| i <= commit)) {
             let Some(p) = lead.pending.pop_front() else { return };
             let Some(revision) = p.number else { return };
@@ -18,6 +19,10 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             turn.sink.queued -= p.command.weight();
             turn.sink.mark(Stage::Complete, turn.now.since(p.command.arrived));
             turn.sink.replies.push((p.command.origin, Ok(Outcome { revision, answer: Answer::Kv(p.reply.known()) })));
+        }
+        let answered = before - lead.pending.len();
+        if answered > 0 && lead.entries.back().is_none_or(|(index, _)| *index <= commit) {
+            lead.pace.committed(answered, lead.unappended, turn.now);
         }
         self.complete_meta(turn);
     }

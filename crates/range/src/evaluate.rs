@@ -110,7 +110,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             let Some(lead) = &mut self.lead else { return Ok(()) };
             // One entry at a time fills the next one: large entries cost less than many. A crowd does not wait.
             let under_way = lead.entries.back().is_some_and(|(index, _)| *index > self.commit);
-            if under_way && lead.unappended < CROWD {
+            let waits = under_way || lead.pace.holds_entry(lead.unappended, turn.now);
+            if waits && lead.unappended < CROWD {
                 return Ok(());
             }
             let from = lead.pending.len() - lead.unappended;
@@ -126,6 +127,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             }
             lead.unappended -= count;
             lead.entries.push_back((index, max));
+            lead.pace.proposed(count, turn.now);
             self.complete(turn);
         }
     }
@@ -165,7 +167,7 @@ fn evaluate_one<E: Engine>(
     }
     let seq = lead.next_seq;
     let own = Revision::pending(seq);
-    let source = mvcc::Source::live(turn.engine, &lead.overlay);
+    let source = mvcc::Source::live(turn.engine, &lead.overlay).with_heads(turn.heads, lead.owner);
     let floor = if lead.numbers.next_seq() == 0 { 1 } else { lead.numbers.next_seq() };
     let reply = match mvcc::evaluate(&source, &command.request, own, lead.bounds) {
         Ok(Evaluated::BlockedOn(_)) | Ok(Evaluated::NeedsBounds) => {

@@ -2,6 +2,7 @@
 //! is memory; losing leadership drops it.
 
 use crate::ask::{Command, Origin, ReadAsk};
+use crate::pace::Pace;
 use crate::sink::Ready;
 use base::{Index, Result, Revision, Span, Term};
 use mvcc::{Bounds, CountIndex, Effects, OpenReply, Overlay, Reply};
@@ -112,12 +113,15 @@ pub(crate) struct Leading<V> {
     /// How many at the end of `pending` are in no entry yet.
     pub unappended: usize,
     pub overlay: Overlay,
+    /// Under which its notes of what is in the engine count.
+    pub owner: mvcc::heads::Owner,
     /// Live keys by blocks, as far as readers have walked; begins when serving does.
     pub counts: Option<CountIndex>,
     /// The next evaluation's sequence number.
     pub next_seq: u64,
     /// Entries not yet in the engine: (index, largest revision), for finding out what a read waits for.
     pub entries: VecDeque<(Index, Revision)>,
+    pub pace: Pace,
     pub reads: Vec<ReadAsk>,
     pub proving: Vec<Proving<V>>,
     /// Answers whose lease was over: they share the next round.
@@ -138,7 +142,7 @@ pub(crate) struct MetaLead {
 }
 
 impl<V> Leading<V> {
-    pub fn new(term: Term, first: Index) -> Leading<V> {
+    pub fn new(term: Term, first: Index, owner: mvcc::heads::Owner) -> Leading<V> {
         Leading {
             term,
             first,
@@ -151,9 +155,11 @@ impl<V> Leading<V> {
             numbers: Numbers::default(),
             unappended: 0,
             overlay: Overlay::default(),
+            owner,
             counts: None,
             next_seq: 1,
             entries: VecDeque::new(),
+            pace: Pace::new(),
             reads: Vec::new(),
             proving: Vec::new(),
             unproved: Vec::new(),

@@ -35,6 +35,7 @@ pub mod entry;
 mod evaluate;
 mod lead;
 mod meta;
+mod pace;
 mod read;
 mod replica;
 pub mod sink;

@@ -106,7 +106,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
 
     /// When it wants a turn; while a snapshot goes in, it has none to take.
     pub fn next_deadline(&self) -> Tick {
-        if self.installing { Tick::FAR } else { self.group.next_deadline() }
+        if self.installing {
+            return Tick::FAR;
+        }
+        let paced = self.lead.as_ref().map_or(Tick::FAR, |l| l.pace.until());
+        self.group.next_deadline().min(paced)
     }
 
     /// Something changed in what other stores support.
@@ -237,7 +241,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             marker!("range.won leadership");
             turn.sink.counters.elections_won += 1;
             let first = self.group.term_start().unwrap_or(self.group.last().0);
-            self.lead = Some(Leading::new(self.group.term(), first));
+            self.lead = Some(Leading::new(self.group.term(), first, turn.heads.begin()));
         } else if self.group.leader().is_some() {
             turn.sink.counters.leaders_seen += 1;
         }

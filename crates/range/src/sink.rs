@@ -141,6 +141,8 @@ pub struct Turn<'a, E: Engine> {
     /// The oldest revision a read of this store may ask for.
     pub floor: Revision,
     pub limits: &'a Limits,
+    /// What all leaders of this node remember of the engine.
+    pub heads: &'a mut mvcc::Heads,
 }
 
 /// Sizes a node may be configured with.

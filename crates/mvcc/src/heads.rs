@@ -1,0 +1,193 @@
+//! Heads: what a put needs of the version before it, for keys that were written here lately.
+//!
+//! A put asks for the newest version of its key, for create revision and version count only. A seek in the engine costs
+//! as much as all the rest of an evaluation; this table answers for the keys it remembers. The leader notes every version
+//! that leaves its overlay for the engine, so what it remembers of a key is what the engine holds, as long as the same
+//! leadership lasts: each leadership gets an [`Owner`] of its own, and what another owner noted does not count.
+//!
+//! The table has a bound, and forgets: buckets of four, the oldest version goes first. Which keys share a bucket depends on
+//! their bytes alone, so two runs forget the same.
+
+use crate::record::Record;
+use base::{Key, Revision};
+
+/// Keys remembered at most; about a hundred bytes each.
+const MOST_SLOTS: usize = 1 << 17;
+/// Slots to begin with.
+const FIRST_SLOTS: usize = 1 << 6;
+/// A longer key is not remembered.
+const LONGEST_KEY: usize = 128;
+/// Slots of one bucket.
+const WAYS: usize = 4;
+
+/// A version without its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Its revision.
+    pub modified: Revision,
+    /// As in [`Record`].
+    pub create: Revision,
+    /// As in [`Record`]: 0 in a delete mark.
+    pub version: u64,
+    /// As in [`Record`].
+    pub lease: i64,
+}
+
+impl Head {
+    /// Of this version.
+    pub fn of(modified: Revision, record: &Record) -> Head {
+        Head { modified, create: record.create, version: record.version, lease: record.lease }
+    }
+    /// A delete mark is not live.
+    pub fn is_live(&self) -> bool {
+        self.version != 0
+    }
+}
+
+/// Whose notes count: one per leadership of one range.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Owner(u32);
+
+struct Slot {
+    hash: u32,
+    owner: Owner,
+    key: Box<[u8]>,
+    head: Head,
+}
+
+/// The newest versions of keys written lately, in a table with a bound.
+///
+/// Invariants: a key is in the bucket of its hash, at most once; there are no or a power of two of slots.
+#[derive(Default)]
+pub struct Heads {
+    slots: Vec<Option<Slot>>,
+    owners: u32,
+    /// How many were forgotten for others since the table grew.
+    forgotten: usize,
+}
+
+impl Heads {
+    /// A leadership begins.
+    pub fn begin(&mut self) -> Owner {
+        self.owners += 1;
+        Owner(self.owners)
+    }
+
+    /// This version of the key is in the engine now, and no newer one.
+    pub fn note(&mut self, owner: Owner, modified: Revision, key: &Key, record: &Record) {
+        let bytes = key.bytes();
+        if bytes.len() > LONGEST_KEY {
+            return;
+        }
+        if self.slots.is_empty() || (self.forgotten > self.slots.len() / 4 && self.slots.len() < MOST_SLOTS) {
+            self.grow();
+        }
+        let (hash, head) = (hash(bytes), Head::of(modified, record));
+        let bucket = self.bucket(hash);
+        let same = |s: &&mut Slot| s.hash == hash && *s.key == *bytes;
+        if let Some(slot) = bucket.iter_mut().flatten().find(same) {
+            assert!(slot.owner != owner || slot.head.modified <= modified, "{key} goes back to {modified}");
+            (slot.owner, slot.head) = (owner, head);
+            return;
+        }
+        let fresh = Slot { hash, owner, key: bytes.into(), head };
+        if put(bucket, fresh) {
+            self.forgotten += 1;
+        }
+    }
+
+    /// What this leadership noted of the key, if it is still remembered.
+    pub fn get(&self, owner: Owner, key: &Key) -> Option<Head> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let (bytes, hash) = (key.bytes(), hash(key.bytes()));
+        let at = self.first(hash);
+        let same = |s: &&Slot| s.hash == hash && *s.key == *bytes;
+        let slot = self.slots[at..at + WAYS].iter().flatten().find(same)?;
+        (slot.owner == owner || base::bug!("head-of-an-earlier-leadership")).then_some(slot.head)
+    }
+
+    fn first(&self, hash: u32) -> usize {
+        (hash as usize & (self.slots.len() / WAYS - 1)) * WAYS
+    }
+
+    fn bucket(&mut self, hash: u32) -> &mut [Option<Slot>] {
+        let at = self.first(hash);
+        &mut self.slots[at..at + WAYS]
+    }
+
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(FIRST_SLOTS);
+        let mut old = Vec::with_capacity(size);
+        old.resize_with(size, || None);
+        std::mem::swap(&mut old, &mut self.slots);
+        self.forgotten = 0;
+        for slot in old.into_iter().flatten() {
+            let bucket = self.bucket(slot.hash);
+            put(bucket, slot);
+        }
+    }
+}
+
+/// Into a free slot, or over the oldest version; says whether something was forgotten.
+fn put(bucket: &mut [Option<Slot>], fresh: Slot) -> bool {
+    let oldest = |s: &&mut Option<Slot>| s.as_ref().map_or(Revision::ZERO, |s| s.head.modified);
+    let Some(place) = bucket.iter_mut().min_by_key(oldest) else { return false };
+    place.replace(fresh).is_some()
+}
+
+/// FNV-1a, folded: short keys, and no secret to keep: a client that makes keys collide makes its own puts seek.
+fn hash(bytes: &[u8]) -> u32 {
+    let h = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    (h ^ (h >> 32)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn key(i: u64) -> Key {
+        Key::user(format!("k{i}").as_bytes())
+    }
+    fn record(version: u64) -> Record {
+        Record { create: Revision(1), version, value: Some(Bytes::from_static(b"v")), ..Record::default() }
+    }
+
+    #[test]
+    fn what_is_remembered_is_the_newest_and_of_this_leadership() {
+        let mut heads = Heads::default();
+        let (a, b) = (heads.begin(), heads.begin());
+        assert_eq!(heads.get(a, &key(1)), None);
+        heads.note(a, Revision(5), &key(1), &record(1));
+        heads.note(a, Revision(7), &key(1), &record(2));
+        assert_eq!(heads.get(a, &key(1)).map(|h| (h.modified, h.version)), Some((Revision(7), 2)));
+        assert_eq!(heads.get(b, &key(1)), None, "another leadership knows nothing of it");
+        heads.note(b, Revision(9), &key(1), &Record::mark(0));
+        assert_eq!(heads.get(b, &key(1)).map(|h| h.is_live()), Some(false), "a delete mark is remembered too");
+        assert_eq!(heads.get(a, &key(1)), None);
+        let long = Key::user(&[b'x'; LONGEST_KEY]);
+        heads.note(b, Revision(10), &long, &record(1));
+        assert_eq!(heads.get(b, &long), None);
+    }
+
+    #[test]
+    fn it_grows_to_its_bound_and_forgets_the_oldest() {
+        let mut heads = Heads::default();
+        let owner = heads.begin();
+        let many = 3 * MOST_SLOTS as u64;
+        for i in 0..many {
+            heads.note(owner, Revision(i + 2), &key(i), &record(1));
+            assert_eq!(heads.get(owner, &key(i)).map(|h| h.modified), Some(Revision(i + 2)), "the last one is there");
+        }
+        assert_eq!(heads.slots.len(), MOST_SLOTS);
+        let known = |from: u64, to: u64| (from..to).filter(|i| heads.get(owner, &key(*i)).is_some()).count();
+        let (old, new) = (known(0, many / 3), known(many - many / 12, many));
+        assert!(new > MOST_SLOTS / 5, "of the last quarter of its size nearly all are known: {new}");
+        assert!(old * 10 < new, "of the first hardly any: {old}");
+        for i in (0..many).filter(|i| heads.get(owner, &key(*i)).is_some()) {
+            assert_eq!(heads.get(owner, &key(i)).map(|h| h.modified), Some(Revision(i + 2)), "never another key's");
+        }
+    }
+}
