@@ -105,7 +105,7 @@ impl Heads {
         let at = self.first(hash);
         let same = |s: &&Slot| s.hash == hash && *s.key == *bytes;
         let slot = self.slots[at..at + WAYS].iter().flatten().find(same)?;
-        (slot.owner == owner || base::bug!("head-of-an-earlier-leadership")).then_some(slot.head)
+        (slot.owner == owner).then_some(slot.head)
     }
 
     fn first(&self, hash: u32) -> usize {
