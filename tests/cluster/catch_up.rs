@@ -2,12 +2,15 @@
 
 use crate::{program, spec, turn, wait_same_hash};
 use harness::{Cluster, Program, http, rpc};
+use std::time::Duration;
 
 /// 3,200 values of 64 KiB: 200 MiB.
 const VALUES: usize = 3200;
 const BYTES: usize = 64 << 10;
 /// How many values go into one transaction; below etcd's 1.5 MiB.
 const AT_ONCE: usize = 20;
+/// Longer than Flotilla keeps its log for a member that was heard lately.
+const KEPT_FOR: Duration = Duration::from_secs(11);
 
 #[test]
 fn a_node_that_missed_200_mib_catches_up_by_snapshot() {
@@ -20,7 +23,11 @@ fn a_node_that_missed_200_mib_catches_up_by_snapshot() {
     rpc::block_on(write(&cluster.endpoints()[..1], "before", 10 * AT_ONCE));
     wait_same_hash(&cluster);
     cluster.kill(2);
-    rpc::block_on(write(&cluster.endpoints()[..2], "while away", VALUES));
+    let gone = std::time::Instant::now();
+    rpc::block_on(write(&cluster.endpoints()[..2], "while away", VALUES / 2));
+    // For a member that was there a moment ago some log is kept: it must be away for longer than that.
+    std::thread::sleep(KEPT_FOR.saturating_sub(gone.elapsed()));
+    rpc::block_on(write(&cluster.endpoints()[..2], "still away", VALUES / 2));
     let started = std::time::Instant::now();
     cluster.start_node(2);
     println!("ready again after {:?}", started.elapsed());
