@@ -11,12 +11,13 @@
 //! order is explored, and what a state leaves undelivered is lost in it. Duplicates and crashes have a budget.
 //! Two equal messages under way count as one, and an answer that can never matter again is forgotten at once.
 //! Time does not pass: D is 0, so nobody waits for a leader that was heard lately, which allows strictly more.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types)]
 
+mod outside;
 mod small;
 #[path = "../../tests/world/mod.rs"]
 mod world;
 
+use outside::{Stopwatch, say, words};
 use small::{SMALL, Small, pairs};
 
 use base::Rng;
@@ -24,8 +25,8 @@ use raft::{ConfChange, Group, Message};
 use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Instant;
 use world::ghost::{Fnv, Ghost};
 use world::{Body, Envelope, World, member};
 
@@ -333,79 +334,72 @@ fn replay(small: &Small, path: &[Action]) {
     let mut state = (small.begin)();
     state.world.trace = Some(Vec::new());
     for action in path {
-        println!("  {action:?}");
+        say(&format!("  {action:?}"));
         let _ = catch_unwind(AssertUnwindSafe(|| state.act(*action)));
         for line in state.world.trace.iter_mut().flat_map(|t| t.drain(..)) {
-            println!("      {line}");
+            say(&format!("      {line}"));
         }
     }
 }
 
 fn run_all(only: Option<&str>, limit: usize) -> bool {
     let (mut total, mut clean) = (0, true);
+    let begun = Stopwatch::start();
     for small in SMALL.iter().filter(|s| only.is_none_or(|name| name == s.name)) {
-        let begun = Instant::now();
-        let report = explore((small.begin)(), limit);
-        total += report.states;
-        let how = if report.exhausted { "all" } else { "cut" };
-        let seconds = begun.elapsed().as_secs_f64();
-        println!(
-            "{:<11} {:>9} states ({how}) {:>10} steps {seconds:>7.1} s  {}",
-            small.name, report.states, report.steps, small.about
-        );
-        if let Some((text, path)) = report.violation {
+        let watch = Stopwatch::start();
+        let Report { states, steps, exhausted, violation } = explore((small.begin)(), limit);
+        total += states;
+        let (how, seconds) = (if exhausted { "all" } else { "cut" }, watch.seconds());
+        let Small { name, about, .. } = small;
+        say(&format!("{name:<11} {states:>9} states ({how}) {steps:>10} steps {seconds:>7.1} s  {about}"));
+        if let Some((text, path)) = violation {
             clean = false;
-            println!("VIOLATION in {}: {text}", small.name);
+            say(&format!("VIOLATION in {name}: {text}"));
             replay(small, &path);
         }
     }
-    println!("{total} states, {}", if clean { "no violation" } else { "VIOLATED" });
-    clean
+    let outcome = if clean { "no violation" } else { "VIOLATED" };
+    say(&format!("{total} distinct states in {:.0} s, {outcome}", begun.seconds()));
+    clean && total > 0
 }
 
 #[cfg(feature = "museum")]
 fn run_museum(limit: usize) -> bool {
-    let mut missed = Vec::new();
+    let (mut found, mut missed) = (0, Vec::new());
     for small in SMALL {
         for bug in small.bugs {
             let begin = (small.begin)();
             base::museum::plant(bug);
-            let report = explore(begin, limit);
+            let Report { states, exhausted, violation, .. } = explore(begin, limit);
             base::museum::plant("");
-            match report.violation {
-                Some((text, path)) => {
-                    let text = text.lines().next().unwrap_or_default().to_string();
-                    println!(
-                        "{bug:<34} found in {:<11} after {:>8} states, {:>3} actions: {text}",
-                        small.name,
-                        report.states,
-                        path.len()
-                    );
-                }
-                None => {
-                    println!(
-                        "{bug:<34} NOT FOUND in {:<11} {:>8} states, all: {}",
-                        small.name, report.states, report.exhausted
-                    );
-                    missed.push(*bug);
-                }
-            }
+            let Some((text, path)) = violation else {
+                say(&format!("{bug:<34} NOT FOUND in {:<11} {states:>8} states, all: {exhausted}", small.name));
+                missed.push(*bug);
+                continue;
+            };
+            found += 1;
+            let (text, actions) = (text.lines().next().unwrap_or_default(), path.len());
+            say(&format!(
+                "{bug:<34} found in {:<11} after {states:>8} states, {actions:>3} actions: {text}",
+                small.name
+            ));
         }
     }
+    say(&format!("{found} planted bugs found, {} missed: {missed:?}", missed.len()));
     missed.is_empty()
 }
 
 #[cfg(not(feature = "museum"))]
 fn run_museum(_limit: usize) -> bool {
-    println!("build with --features museum");
+    say("build with --features museum");
     false
 }
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+fn main() -> ExitCode {
+    let args = words();
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).map(String::as_str);
     let limit = value("--limit").map_or(200_000, |n| n.parse().expect("--limit takes a number"));
     std::panic::set_hook(Box::new(|_| {}));
     let fine = if args.iter().any(|a| a == "--museum") { run_museum(limit) } else { run_all(value("--world"), limit) };
-    std::process::exit(i32::from(!fine));
+    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
