@@ -15,6 +15,10 @@ impl Group {
             out.lost = Some(Lost { acked: m.acked, last: self.log.last.0, leader: from });
             return;
         }
+        if self.contradicts(ctx, &m) {
+            marker!("raft.append.contradicts_the_commit");
+            return;
+        }
         let fortified = self.fortify(ctx.supports, from, m.epoch);
         self.heard_leader(ctx);
         let end = Index(m.base.0.0 + m.entries.len() as u64);
@@ -31,6 +35,15 @@ impl Group {
                 out.now.push((from, Message::AppendReject(reject)));
             }
         }
+    }
+
+    /// Has its sender another entry where ours is committed? Then it was deposed, by a leader of whom we know only a
+    /// snapshot: we heard that one's term, said that we need a snapshot, and crashed before the term was durable. What
+    /// follows that entry must not be put behind ours [R1: log matching]. Nothing is promised, and nothing answered.
+    fn contradicts(&self, ctx: &Ctx, m: &Append) -> bool {
+        let at = self.log.commit.0.checked_sub(m.base.0.0 + 1);
+        let theirs = at.and_then(|at| m.entries.get(at as usize)).map(|e| e.term);
+        theirs.is_some_and(|term| self.log.term(self.log.commit, ctx.log).is_some_and(|ours| ours != term))
     }
 
     /// Becomes the follower of this leader, or says that its term is over. True if it is to be followed.

@@ -81,8 +81,8 @@ impl Group {
     }
 
     /// Until when, on this node's clock, no other replica can have been elected: the largest t for which a quorum of
-    /// every half of the configuration promised support until t or later. `None` on a follower, without such a
-    /// quorum, while leadership is being handed over, before an entry of this term is committed, or when leases are
+    /// every half of the configuration promised support until t or later. `None` on a follower (also on the one that
+    /// has just handed over), without such a quorum, before an entry of this term is committed, or when leases are
     /// turned off. [L1]
     pub fn lease(&self, supports: &Supports) -> Option<Tick> {
         let lead = self.lead.as_ref()?;

@@ -2,7 +2,7 @@
 //! one, and begins its log anew behind one.
 
 use crate::progress::Feed;
-use crate::{AppendAck, Ctx, Group, HardState, Message, Output, Role, Snapshot};
+use crate::{AppendAck, Ctx, Group, Message, Output, Role, Snapshot};
 use base::{Index, ReplicaId, marker};
 
 impl Group {
@@ -70,7 +70,8 @@ impl Group {
                 out.append.clear();
                 self.log.reset((index, term));
                 if term > self.hard.term {
-                    self.set_hard(HardState { term, vote: None }, out);
+                    // whoever campaigned in an earlier term campaigns no more
+                    self.become_follower(ctx, term, None, out);
                 }
             }
             self.conf_applied(ctx, index, conf, out);

@@ -66,6 +66,8 @@ impl Script {
             }
             "lazy-apply" => self.world.lazy_apply = true,
             "hold-apply" => self.world.apply_held = true,
+            "apply-to" => self.world.apply_to(node(args[0]), Index(number(args[1]))),
+            "snapshot" => self.world.send_snapshot(node(args[0]), member(number(args[1]))),
             "apply" => self.world.apply_all(),
             "quiet-commits" => self.world.tells_commits = false,
             "window" => {

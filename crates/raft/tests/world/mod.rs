@@ -331,7 +331,14 @@ impl World {
         }
     }
 
-    fn send_snapshot(&mut self, n: usize, to: Member) {
+    /// One state machine catches up as far as this.
+    pub fn apply_to(&mut self, n: usize, to: Index) {
+        let held = std::mem::take(&mut self.apply_held);
+        self.apply(n, to);
+        self.apply_held = held;
+    }
+
+    pub fn send_snapshot(&mut self, n: usize, to: Member) {
         let (view, from) = (self.nodes[n].view.clone(), self.nodes[n].member);
         let term = self.nodes[n].group.as_ref().and_then(|g| g.term_at(&self.nodes[n].disk, view.applied));
         let snapshot = Snapshot { index: view.applied, term: term.expect("applied is in the log"), conf: view.conf };
