@@ -386,7 +386,7 @@ mod tests {
                         _ => Payload::Conf(Bytes::from_static(b"c")),
                     },
                 });
-                let entries = entries.collect();
+                let entries: Vec<Entry> = entries.collect();
                 let acked = if entries.is_empty() { index(rng) } else { Index(0) };
                 Message::Append(Append { term, base, commit: index(rng), epoch: epoch(rng), acked, entries })
             }
@@ -460,7 +460,7 @@ mod tests {
             Entry { term: Term(*term), index: Index(*index), payload }
         };
         let (base, entries) = ((Index(base.0), Term(base.1)), entries.iter().map(entry).collect());
-        Message::Append(Append { term: Term(term), base, commit: Index(1), epoch: None, entries })
+        Message::Append(Append { term: Term(term), base, commit: Index(1), epoch: None, acked: Index(0), entries })
     }
 
     #[test]

@@ -63,15 +63,19 @@ impl Group {
                 self.truncate(index, term);
                 self.log.trim(index);
             } else {
+                // committed is an entry of an earlier term than ours there: whoever gave us ours leads no more
+                let deposed = self.log.term(index, ctx.log).is_some_and(|ours| ours > term);
+                let term_now = if deposed { self.hard.term.next() } else { term };
                 let (first, last) = (self.log.truncated.0.next(), self.log.last.0);
                 if first <= last {
                     out.delete = Some((first, last.max(out.delete.map_or(last, |d| d.1))));
                 }
                 out.append.clear();
                 self.log.reset((index, term));
-                if term > self.hard.term {
-                    // whoever campaigned in an earlier term campaigns no more
-                    self.become_follower(ctx, term, None, out);
+                if term_now > self.hard.term {
+                    marker!("raft.snapshot.of_a_later_term");
+                    // whoever campaigned in an earlier term campaigns no more, and whoever led it is not followed
+                    self.become_follower(ctx, term_now, None, out);
                 }
             }
             self.conf_applied(ctx, index, conf, out);
