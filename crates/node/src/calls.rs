@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub ask: ClientAsk,
     pub deadline: Tick,
     pub state: State,
+    /// A node that was asked named another one before.
+    pub misled: bool,
 }
 
 impl Call {
@@ -167,7 +169,7 @@ impl<E: Engine> Node<E> {
         sink: &mut Sink<E::View>,
     ) {
         sink.mark(Stage::Submit, 0);
-        self.calls.put(id, Call { ask, deadline, state: State::Parked(now) });
+        self.calls.put(id, Call { ask, deadline, state: State::Parked(now), misled: false });
     }
 
     /// Calls that wait are tried: handled here, handed over, or parked again.
@@ -327,14 +329,16 @@ impl<E: Engine> Node<E> {
     pub(crate) fn hop_answered(
         &mut self,
         from: StoreId,
-        id: CallId,
-        result: Result<Outcome>,
+        (id, result): (CallId, Result<Outcome>),
+        now: Tick,
         effects: &mut Effects<E>,
     ) {
+        let mut better = false;
         if let Err(Error { kind: Kind::Elsewhere { range, leader }, .. }) = &result {
             // Who leads here is known better here.
             let leader = leader.filter(|l| *l != from && *l != self.identity.store);
-            if self.directory.leader(*range) == Some(from) || leader.is_some() {
+            better = leader.is_some();
+            if self.directory.leader(*range) == Some(from) || better {
                 self.directory.learn(*range, leader);
             }
         }
@@ -347,8 +351,11 @@ impl<E: Engine> Node<E> {
         }
         match result {
             Err(e) if e.is_safe_to_retry() => {
+                // Whoever is named is asked at once, the first time. Nodes that know no leader, or name each other, would
+                // otherwise be asked as fast as frames travel.
                 marker!("call.asked the wrong node");
-                call.state = State::Parked(Tick::ZERO);
+                let at_once = better && !std::mem::replace(&mut call.misled, true);
+                call.state = State::Parked(if at_once { now } else { now + PAUSE });
             }
             result => {
                 if let Ok(o) = &result {
@@ -409,7 +416,7 @@ impl<E: Engine> Node<E> {
                     },
                     Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
                 };
-                self.calls.put(id, Call { ask, deadline, state: State::Parked(now + PAUSE) });
+                self.calls.put(id, Call { ask, deadline, state: State::Parked(now + PAUSE), misled: false });
             }
             Origin::Remote(store, id) => {
                 let range = range.unwrap_or(RangeId::META);

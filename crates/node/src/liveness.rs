@@ -44,6 +44,8 @@ struct Peer {
     /// Our epoch toward it.
     n: u64,
     heard_at: Option<Tick>,
+    /// Its last beat asked for support, which only a store does that hears us.
+    asks: bool,
     /// Its newest life that we heard of.
     incarnation: Incarnation,
     promise: Option<Promise>,
@@ -122,7 +124,9 @@ impl Liveness {
     /// Does it hear us, too, as far as we know? A store that only speaks never answers a call.
     pub fn hears_us(&self, store: StoreId, now: Tick) -> bool {
         let supported = self.supports.received(store).is_some_and(|r| now < r.until);
-        self.is_heard(store, now) && (supported || base::bug!("deaf-leader-is-asked-for-ever"))
+        // One with a shorter election timeout than ours hears us and does not support us.
+        let hears = supported || self.peers.get(&store).is_some_and(|p| p.asks);
+        self.is_heard(store, now) && (hears || base::bug!("deaf-leader-is-asked-for-ever"))
     }
 
     /// The newest life of a store that we heard of.
@@ -208,7 +212,7 @@ impl Liveness {
             out.changed.push(from);
         }
         let first = peer.heard_at.is_none();
-        peer.heard_at = Some(now);
+        (peer.heard_at, peer.asks) = (Some(now), beat.asks);
         if beat.goodbye {
             marker!("liveness.goodbye");
             let epoch = SupportEpoch { incarnation: beat.incarnation, n: beat.n };

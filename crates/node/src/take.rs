@@ -133,7 +133,7 @@ impl<E: Engine> Node<E> {
                 }
                 self.take_hop(Origin::Remote(from, id), now + Tick::ms(ms), ask, now, work)?;
             }
-            Part::Reply(id, result) => self.hop_answered(from, id, result, effects),
+            Part::Reply(id, result) => self.hop_answered(from, (id, result), now, effects),
             Part::Fetch(fetch) => {
                 if let Some(meta) = self.replicas.get_mut(&RangeId::META).filter(|_| fetch.store == from) {
                     meta.fetch(fetch);

@@ -305,12 +305,33 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
     };
     let state = State::Parts { x: Revision(9), compacted: Revision::ZERO, parts: vec![part(Spec::Scan(scan(0)))] };
     let ask = ClientAsk::Kv(Arc::new(Request::Range(scan(0))));
-    n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state });
+    n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state, misled: false });
     let answer = Answer::Kv(mvcc::Reply::Range(mvcc::RangeReply { kvs: vec![], more: false, count: 0 }));
     n.part_answered(CallId(8), 0, Ok(Outcome { revision: Revision(7), answer }));
     let State::Parts { parts, .. } = &n.calls.open[&CallId(8)].state else { panic!("still in parts") };
     assert_eq!((parts[0].done.clone(), parts[0].asked), (None, Some(StoreId(2))), "7 is not 9");
     n.part_answered(CallId(8), 0, Err(Error::new(Kind::Retry, "below the bound")));
+    assert!(matches!(n.calls.open[&CallId(8)].state, State::Parked(_)));
+}
+
+#[test]
+fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
+    let mut n = node(3);
+    let (mut w, mut effects) = (work(), Effects::empty());
+    n.bounds.bound = Revision(7);
+    let part = PartState {
+        range: RangeId(2),
+        spec: Spec::Hash { span: Span::users(), at: Revision(9) },
+        asked: None,
+        retry_at: Tick::ZERO,
+        settled: Some(base::Index(0)),
+        done: None,
+    };
+    let state = State::Parts { x: Revision(9), compacted: Revision(5), parts: vec![part] };
+    let ask = ClientAsk::Hash(Revision::ZERO);
+    n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state, misled: false });
+    n.go_on_with_parts(CallId(8), Tick::ms(3), &mut w, &mut effects);
+    assert!(effects.reads.is_empty(), "it would miss versions that others still sum");
     assert!(matches!(n.calls.open[&CallId(8)].state, State::Parked(_)));
 }
 
@@ -374,20 +395,43 @@ fn a_leader_that_hears_nothing_is_not_asked_for_ever() {
     // No replica here hears of the next leader.
     let mut n = node_of(4, 4);
     n.directory.learn(RangeId(2), Some(StoreId(1)));
-    let mut beat = |from: u64, support| {
-        let beat = beat(support);
+    let mut beat = |n: &mut Node<Mem>, from: u64, asks: bool, support| {
+        let beat = Beat { asks, ..beat(support) };
         n.liveness.receive(StoreId(from), &beat, Tick::ms(2), true, &mut Turned::default());
     };
     let ours = raft::SupportEpoch { incarnation: Incarnation(1), n: 1 };
-    beat(1, None);
-    beat(2, Some((ours, Tick::ms(1))));
+    beat(&mut n, 1, false, None);
+    beat(&mut n, 2, false, Some((ours, Tick::ms(1))));
     assert_eq!(n.someone_for(RangeId(2), Tick::ms(3)), Some(StoreId(2)), "it knows better, and it answers");
+    beat(&mut n, 1, true, None);
+    let leader = n.someone_for(RangeId(2), Tick::ms(3));
+    assert_eq!(leader, Some(StoreId(1)), "it asks for support, so it hears, although it gives none");
+}
+
+#[test]
+fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
+    let mut n = node_of(4, 4);
+    let (now, mut effects) = (Tick::ms(5), Effects::empty());
+    let mut answered = |from: u64, leader: Option<u64>| {
+        let ask = ClientAsk::Kv(Arc::new(Request::Range(scan(0))));
+        let misled = n.calls.take(&CallId(3)).is_some_and(|c| c.misled);
+        let state = State::Away(StoreId(from));
+        n.calls.put(CallId(3), Call { ask, deadline: Tick::FAR, state, misled });
+        let kind = Kind::Elsewhere { range: RangeId(2), leader: leader.map(StoreId) };
+        n.hop_answered(StoreId(from), (CallId(3), Err(Error::new(kind, "not here"))), now, &mut effects);
+        let State::Parked(until) = n.calls.open[&CallId(3)].state else { panic!("it waits") };
+        until.since(now)
+    };
+    assert_eq!(answered(1, Some(2)), 0, "a name is followed at once");
+    assert!(answered(2, Some(1)) > 0, "two that name each other are not");
+    assert!(answered(1, None) > 0, "nor is one that knows nobody");
 }
 
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 11] = [
+    let cases: [(&'static str, fn()); 12] = [
+        ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
         ("snapshot-sent-without-a-pin", the_bound_waits_while_a_snapshot_is_sent),

@@ -108,6 +108,8 @@ struct Sum {
     events: u64,
     simulated: u64,
     busy: Duration,
+    /// Time that threads really had a core.
+    on_core: Duration,
     broken: Option<(u64, String)>,
 }
 
@@ -120,7 +122,7 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> 
                 while !shared.stop.load(Ordering::Relaxed) {
                     let n = shared.next.fetch_add(1, Ordering::Relaxed);
                     let Some(seed) = more(n) else { return };
-                    let began = Instant::now();
+                    let (began, core_began) = (Instant::now(), on_core());
                     let out = runner::run_seed(seed, None);
                     let mut sum = shared.sum.lock().unwrap_or_else(|e| e.into_inner());
                     sum.totals.merge(&out.totals);
@@ -128,6 +130,7 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> 
                     sum.events += out.events;
                     sum.simulated += out.simulated;
                     sum.busy += began.elapsed();
+                    sum.on_core += on_core().saturating_sub(core_began);
                     if let Some(v) = out.violation {
                         shared.stop.store(true, Ordering::Relaxed);
                         sum.broken.get_or_insert((seed, v.to_string()));
@@ -137,6 +140,13 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> 
         }
     });
     shared.sum.into_inner().unwrap_or_else(|e| e.into_inner())
+}
+
+/// How long this thread had a core so far: other work on the same machine says nothing about ours. Zero where the
+/// system does not tell.
+fn on_core() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0))
 }
 
 fn cores(flags: &Flags) -> Result<u64, String> {
@@ -160,12 +170,14 @@ fn fresh(flags: &Flags) -> Result<(), String> {
 fn report(sum: &Sum, zeros_fail: bool) -> Result<(), String> {
     print!("{}", sum.totals);
     let busy = sum.busy.as_secs_f64().max(0.001);
+    let core = if sum.on_core.is_zero() { busy } else { sum.on_core.as_secs_f64() };
     println!(
-        "{} seeds, {} s simulated ({:.0} x real time per core), {} events, {:.0} events/s per core",
+        "{} seeds, {} s simulated ({:.0} x real time per core), {} events, {:.0} events/s per core ({:.0} by the wall clock)",
         sum.seeds,
         sum.simulated / 1_000_000_000,
-        sum.simulated as f64 / 1e9 / busy,
+        sum.simulated as f64 / 1e9 / core,
         sum.events,
+        sum.events as f64 / core,
         sum.events as f64 / busy
     );
     println!(

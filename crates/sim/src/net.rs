@@ -92,7 +92,7 @@ impl Net {
         }
         if self.rng.chance(self.options.replay) {
             self.replayed += 1;
-            self.arrivals.push(arrives + self.rng.between(5_000_000_000, 180_000_000_000));
+            self.arrivals.push(arrives + self.rng.between(200_000_000, 20_000_000_000));
         }
         &self.arrivals
     }

@@ -33,15 +33,13 @@ pub struct Options {
     pub net: NetOptions,
     pub disk: DiskOptions,
     pub faults: FaultOptions,
-    /// Bytes of log after which it is cut.
-    pub log_bytes: u64,
+    pub flags: FlagOptions,
     /// Clients stop after so many operations.
     pub most_asked: u64,
     /// One node stays deaf for good when everything else is mended: the others must serve without it.
     pub deaf: bool,
     /// How far from true time clocks may run, parts per million.
     pub drift: u64,
-    pub leases: bool,
     /// Clients ask nothing that can only be judged by revisions.
     pub plain: bool,
 }
@@ -70,8 +68,22 @@ pub struct NetOptions {
     pub duplicate: u64,
     /// Much later than the others.
     pub straggle: u64,
-    /// Minutes later.
+    /// Many seconds later.
     pub replay: u64,
+}
+
+/// What nodes are started with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlagOptions {
+    pub leases: bool,
+    /// Every life of a node may be started with other flags than the one before.
+    pub change: bool,
+    /// Bytes of log after which it is cut.
+    pub log_bytes: u64,
+    /// It is cut whoever still needs it when it is so many times larger.
+    pub log_patience: u64,
+    /// Bytes of commands that may wait inside one node.
+    pub queue_bytes: usize,
 }
 
 /// The disk's temper.
@@ -112,7 +124,7 @@ impl Options {
         let mut rng = Rng::new(seed ^ 0x0b5e_55ed_5eed_0b5e);
         let rng = &mut rng;
         let calm = rng.chance(60_000);
-        let nodes = *rng.pick(&[1, 3, 3, 3, 3, 5, 5]);
+        let nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 5, 5, 5, 7]);
         let ranges = *rng.pick(&[1, 1, 2, 3, 4]);
         let faults = if calm { FaultOptions::default() } else { FaultOptions::draw(rng) };
         Options {
@@ -122,18 +134,17 @@ impl Options {
             keys: ranges * *rng.pick(&[3, 10, 40]),
             hot: rng.between(1, 4),
             clients: *rng.pick(&[2, 4, 8, 16]),
-            faulty_for: rng.between(10, 40) * SEC,
+            faulty_for: rng.between(6, 26) * SEC,
             think: *rng.pick(&[1, 5, 20, 100]) * MS,
             patience: *rng.pick(&[300, 1_000, 3_000, 8_000]) * MS,
             mix: Mix::draw(rng),
             net: NetOptions::draw(rng, calm),
             disk: DiskOptions::draw(rng),
             faults,
-            log_bytes: *rng.pick(&[500, 2_000, 20_000, 1 << 20]),
+            flags: FlagOptions::draw(rng),
             most_asked: u64::MAX,
-            deaf: nodes > 1 && !calm && rng.chance(200_000),
+            deaf: nodes > 1 && !calm && rng.chance(if nodes > 3 { 500_000 } else { 150_000 }),
             drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
-            leases: !rng.chance(100_000),
             plain: false,
         }
     }
@@ -181,7 +192,7 @@ impl Mix {
             delete: weight(&some),
             txn: weight(&usual),
             read_txn: weight(&some),
-            compact: weight(&[0, 0, 1]),
+            compact: weight(&[0, 1, 1, 2]),
             wrong: weight(&[0, 0, 1]),
         }
     }
@@ -196,7 +207,19 @@ impl NetOptions {
             drop: chance(&[0, 0, 1_000, 20_000, 100_000]),
             duplicate: chance(&[0, 0, 10_000, 100_000]),
             straggle: chance(&[0, 0, 5_000, 50_000]),
-            replay: chance(&[0, 0, 1_000]),
+            replay: chance(&[0, 1_000, 10_000]),
+        }
+    }
+}
+
+impl FlagOptions {
+    fn draw(rng: &mut Rng) -> FlagOptions {
+        FlagOptions {
+            leases: !rng.chance(100_000),
+            change: rng.chance(250_000),
+            log_bytes: *rng.pick(&[400, 1_000, 5_000, 30_000, 1 << 20]),
+            log_patience: *rng.pick(&[1, 1, 4]),
+            queue_bytes: *rng.pick(&[1 << 20, 1 << 20, 1 << 20, 24_000]),
         }
     }
 }
@@ -231,7 +254,7 @@ impl FaultOptions {
             full: on() * 2,
             write_fault: on() * 2,
             rate: on(),
-            filter: on(),
+            filter: on() / 4,
             moment,
         }
     }
@@ -251,7 +274,7 @@ impl fmt::Display for Options {
             o.faulty_for / SEC,
             if o.is_calm() { "calm" } else { "trouble" },
             o.drift,
-            if o.leases { "on" } else { "off" }
+            if o.flags.leases { "on" } else { "off" }
         )
     }
 }

@@ -168,13 +168,12 @@ impl Invariants {
                 let sound = v.kv.as_ref().is_none_or(|kv| {
                     kv.modified == v.revision && kv.create <= kv.modified && kv.version > 0 && kv.key == v.key
                 });
-                let line = v.to_string();
+                let verdict = match sound {
+                    true => Ok(()),
+                    false => rules.broken(Rule::SameVersion, || format!("{store} writes nonsense: {v}")),
+                };
                 self.versions.insert((v.key, v.revision), (v.sub, v.kv));
-                if sound {
-                    Ok(())
-                } else {
-                    rules.broken(Rule::SameVersion, || format!("{store} writes nonsense: {line}"))
-                }
+                verdict
             }
         }
     }

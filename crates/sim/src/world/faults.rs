@@ -155,8 +155,15 @@ impl World<'_> {
                 self.after(5 * SEC, Event::Mend(Mend::Insist(i, life)));
                 self.after(5 * SEC + lasts, Event::Mend(Mend::Start(i)));
             }
-            Kind::Pause => self.hosts[i].paused_until = self.now + lasts,
-            Kind::StaleNow => self.hosts[i].stale_by = lasts,
+            // Never shorter than another one: a machine does not make a step before the effects of its last.
+            Kind::Pause => self.hosts[i].hold.until = self.hosts[i].hold.until.max(self.now + lasts),
+            // A machine that is already held up is not struck again.
+            Kind::StaleNow => {
+                if self.hosts[i].hold.late.is_some() {
+                    return false;
+                }
+                self.hosts[i].hold.stale_by = lasts;
+            }
             Kind::Cut | Kind::OneWay | Kind::Bridge | Kind::Partial => return self.cut(kind, i, lasts),
             Kind::Reset => return self.reset(i),
             Kind::Stall => {
@@ -360,7 +367,7 @@ impl World<'_> {
             self.mend(Mend::Unstall(i));
             self.mend(Mend::Hasten(i));
             self.mend(Mend::Room(i));
-            self.hosts[i].paused_until = self.hosts[i].paused_until.min(self.now);
+            self.wake_up(i);
             let (host, armed) = (&self.hosts[i], self.hosts[i].armed);
             if host.stopping || armed || host.disk.has_failed() {
                 self.end(i, Crash::Keep);
@@ -368,7 +375,13 @@ impl World<'_> {
             self.start(i);
         }
         if self.options.deaf {
-            let (n, deaf) = (self.hosts.len(), self.faults.rng.below(self.hosts.len() as u64) as usize);
+            let n = self.hosts.len();
+            // Often one that leads, and is remembered as a leader.
+            let leads = |h: &super::host::Host| {
+                h.node.as_ref().is_some_and(|node| node.replicas().any(|r| r.leads().is_some()))
+            };
+            let leader = self.hosts.iter().position(leads).filter(|_| self.faults.rng.chance(600_000));
+            let deaf = leader.unwrap_or(self.faults.rng.below(n as u64) as usize);
             (0..n).filter(|i| *i != deaf).for_each(|i| self.net.cut(i, deaf));
             self.faults.deaf = Some(deaf);
             self.totals.add(Part::Faults, "deaf to the end", 1);

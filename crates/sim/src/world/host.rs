@@ -16,6 +16,19 @@ use std::collections::BTreeMap;
 /// A step's effects.
 pub(super) type Carried = Effects<Mem>;
 
+/// What holds a machine up.
+#[derive(Default)]
+pub(super) struct Hold {
+    /// Nothing of this machine moves until then.
+    pub until: u64,
+    /// The next step reads the clock and is then held up for so long.
+    pub stale_by: u64,
+    /// Effects of a step that was held up.
+    pub late: Option<Box<Carried>>,
+    /// What came to its end while the machine stood still.
+    pub events: Vec<Event>,
+}
+
 /// One machine and the node on it.
 pub(super) struct Host {
     pub store: StoreId,
@@ -28,10 +41,7 @@ pub(super) struct Host {
     pub life: u64,
     pub inbox: Vec<Input<MemView>>,
     pub stepping: bool,
-    /// Nothing of this machine moves until then.
-    pub paused_until: u64,
-    /// The next step reads the clock and is then held up for so long.
-    pub stale_by: u64,
+    pub hold: Hold,
     pub wake_at: (Tick, u64),
     pub disk_queue: DiskQueue,
     pub snapshots: SnapshotThread,
@@ -56,8 +66,7 @@ impl Host {
             life: 0,
             inbox: Vec::new(),
             stepping: false,
-            paused_until: 0,
-            stale_by: 0,
+            hold: Hold::default(),
             wake_at: (Tick::FAR, u64::MAX),
             disk_queue: DiskQueue::default(),
             snapshots: SnapshotThread::default(),
@@ -92,7 +101,7 @@ impl World<'_> {
         self.faults.lives += 1;
         let now = self.now;
         let drift = self.options.drift;
-        let config = self.config();
+        let config = self.config(i);
         let host = &mut self.hosts[i];
         host.life = self.faults.lives;
         // Each boot has a clock of its own.
@@ -148,7 +157,8 @@ impl World<'_> {
         host.inbox.clear();
         host.reads.clear();
         host.armed = false;
-        (host.stepping, host.stopping, host.stale_by, host.paused_until) = (false, false, 0, 0);
+        host.hold = Hold::default();
+        (host.stepping, host.stopping) = (false, false);
         host.wake_at = (Tick::FAR, u64::MAX);
         let crash = if base::bug!("batch-not-atomic") { Crash::Keep } else { crash };
         match host.disk.crash(crash) {
@@ -167,11 +177,18 @@ impl World<'_> {
         }
     }
 
-    fn config(&self) -> Config {
-        let o = &self.options;
+    /// The flags of this life.
+    fn config(&mut self, i: usize) -> Config {
+        let o = self.options.flags;
         let mut config = Config { leases: o.leases, ..Config::default() };
         config.limits.log_bytes = o.log_bytes;
-        config.limits.log_bytes_hard = o.log_bytes * 4;
+        config.limits.log_bytes_hard = o.log_bytes * o.log_patience;
+        config.limits.max_queued_bytes = o.queue_bytes;
+        if o.change {
+            let rng = &mut self.hosts[i].rng;
+            config.election_timeout = Tick(config.election_timeout.0 * rng.between(1, 5) / 2);
+            config.leases = o.leases && !rng.chance(200_000);
+        }
         config
     }
 
@@ -187,7 +204,7 @@ impl World<'_> {
         let host = &mut self.hosts[i];
         if !host.stepping {
             host.stepping = true;
-            let (life, at) = (host.life, (self.now + host.rng.below(20_000)).max(host.paused_until));
+            let (life, at) = (host.life, self.now + host.rng.below(20_000));
             self.at(at, Event::Step(i, life));
         }
     }
@@ -198,11 +215,40 @@ impl World<'_> {
         if host.life != life {
             return true;
         }
-        let paused = host.paused_until;
-        if paused > self.now {
-            self.at(paused, again());
+        let paused = host.hold.until;
+        if paused <= self.now {
+            return false;
         }
-        paused > self.now
+        if self.hosts[i].hold.events.is_empty() {
+            self.at(paused, Event::Resume(i, life));
+        }
+        self.hosts[i].hold.events.push(again());
+        true
+    }
+
+    /// The machine moves again: everything that was held happens now, in order.
+    pub(super) fn resume(&mut self, i: usize, life: u64) {
+        let host = &mut self.hosts[i];
+        if host.life != life {
+            return;
+        }
+        if host.hold.until > self.now {
+            let until = host.hold.until;
+            return self.at(until, Event::Resume(i, life));
+        }
+        for event in std::mem::take(&mut host.hold.events) {
+            self.at(self.now, event);
+        }
+    }
+
+    /// Nothing holds this machine up any more.
+    pub(super) fn wake_up(&mut self, i: usize) {
+        let (now, host) = (self.now, &mut self.hosts[i]);
+        host.hold.until = host.hold.until.min(now);
+        host.hold.stale_by = 0;
+        let life = host.life;
+        self.carry_late(i, life);
+        self.resume(i, life);
     }
 
     pub(super) fn step(&mut self, i: usize, life: u64) {
@@ -222,10 +268,11 @@ impl World<'_> {
         }
         let Some(node) = &mut host.node else { return };
         let effects = node.step(inputs, local);
-        let late = std::mem::take(&mut host.stale_by);
+        let late = std::mem::take(&mut host.hold.stale_by);
         if late > 0 {
-            host.paused_until = now + late;
-            self.after(late, Event::Carry(i, life, Box::new(effects)));
+            host.hold.until = now + late;
+            host.hold.late = Some(Box::new(effects));
+            self.after(late, Event::Carry(i, life));
             self.look(i);
             return;
         }
@@ -233,9 +280,12 @@ impl World<'_> {
         self.look(i);
     }
 
-    pub(super) fn carry_late(&mut self, i: usize, life: u64, effects: Carried) {
-        if self.hosts[i].life == life {
-            self.carry(i, effects);
+    pub(super) fn carry_late(&mut self, i: usize, life: u64) {
+        if self.hosts[i].life != life {
+            return;
+        }
+        if let Some(effects) = self.hosts[i].hold.late.take() {
+            self.carry(i, *effects);
         }
     }
 

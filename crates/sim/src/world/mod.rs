@@ -30,7 +30,7 @@ use base::{ClusterId, Rng, StoreId};
 use clients::Clients;
 pub use crash_points::{CrashPoints, crash_points};
 use faults::{Faults, Mend};
-use host::{Carried, Host};
+use host::Host;
 use node::{Founding, Lane};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,7 +46,9 @@ enum Event {
     /// A node asked to be woken.
     Wake(usize, u64),
     /// The effects of a step are carried out, late.
-    Carry(usize, u64, Box<Carried>),
+    Carry(usize, u64),
+    /// A machine that stood still moves again.
+    Resume(usize, u64),
     /// A frame arrives: from, to, lane, bytes.
     Frame(usize, usize, Lane, bytes::Bytes),
     /// The writer has finished.
@@ -188,7 +190,7 @@ impl<'t> World<'t> {
         self.begin_faults();
         let healed = self.options.faulty_for;
         for (after, event) in
-            [(0, Event::Heal), (12 * SEC, Event::Quiet), (16 * SEC, Event::Probe), (30 * SEC, Event::End)]
+            [(0, Event::Heal), (4 * SEC, Event::Quiet), (9 * SEC, Event::Probe), (22 * SEC, Event::End)]
         {
             self.after(healed + after, event);
         }
@@ -213,7 +215,8 @@ impl<'t> World<'t> {
         match event {
             Event::Step(i, life) => self.step(i, life),
             Event::Wake(i, life) => self.wake(i, life),
-            Event::Carry(i, life, carried) => self.carry_late(i, life, *carried),
+            Event::Carry(i, life) => self.carry_late(i, life),
+            Event::Resume(i, life) => self.resume(i, life),
             Event::Frame(from, to, lane, bytes) => self.arrive(from, to, lane, bytes),
             Event::DiskDone(i, life) => self.disk_done(i, life),
             Event::ReadDone(i, life, read) => self.read_done(i, life, read),
