@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test lanes unit-short sim-fresh build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
-	conformance readme sim museum explore mutants bench compare
+	conformance readme sim sim-debug museum explore mutants bench compare
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
 # profile (release) for everything, and always the same choice of packages, because cargo gives shared dependencies the
@@ -135,6 +135,15 @@ MINUTES ?= $(if $(SEEDS),,1)
 sim:
 	@$(CARGO) build -q $(WORLD)
 	@$(SIM) sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)))
+
+# The same seeds in a build whose debug assertions and overflow checks are on: equal to the byte, or something here
+# depends on how it was built.
+ASSERTING := $(CARGO_TARGET_DIR)/asserting
+sim-debug:
+	@$(CARGO) build -q $(WORLD)
+	@$(CARGO) build -q $(WORLD) --target-dir $(ASSERTING) --config profile.release.debug-assertions=true --config profile.release.overflow-checks=true
+	@a="$$($(SIM) determinism --seeds 50)"; b="$$($(ASSERTING)/release/flotilla-sim determinism --seeds 50)"; \
+		printf 'release:    %s\nasserting:  %s\n' "$$a" "$$b"; [ "$$a" = "$$b" ]
 
 museum:
 	@$(CARGO) build -q $(WORLD)

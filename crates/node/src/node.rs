@@ -342,9 +342,14 @@ impl<E: Engine> Node<E> {
 
     /// Do more calls wait inside this node than it has memory for?
     pub(crate) fn is_crowded(&self, work: &Work<E::View>) -> bool {
-        let waiting = (self.fetches.waiting() as i64).saturating_mul(range::READ_WEIGHT);
-        let bytes = self.calls.bytes() as i64 + self.door.queued + work.sink.queued + waiting;
+        let bytes = self.queued_bytes() as i64 + work.sink.queued;
         bytes >= self.config.limits.max_queued_bytes as i64 && !base::bug!("no-bound-on-waiting-calls")
+    }
+
+    /// About how much memory the calls that wait inside this node take.
+    pub fn queued_bytes(&self) -> usize {
+        let waiting = (self.fetches.waiting() as i64).saturating_mul(range::READ_WEIGHT);
+        (self.calls.bytes() as i64 + self.door.queued + waiting).max(0) as usize
     }
 
     /// Has the writer finished a turn lately? A stalled disk must lose its leases.

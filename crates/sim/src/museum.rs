@@ -31,7 +31,6 @@ pub const BUGS: &[Bug] = &[
     ),
     bug("batch-not-atomic", "a crash leaves half a batch: state without its applied index, or the reverse"),
     bug("bounds-of-another-command", "bounds fetched for a command that has left are used by the next one"),
-    bug("call-of-an-earlier-life", "a forwarded write that is replayed to a restarted store is done again"),
     bug("capture-skips-marks", "a read captures puts that are not applied yet, but not deletes"),
     bug("clock-beyond-its-bound", "clocks drift further than leases allow for"),
     bug("commit-beyond-match", "a follower commits beyond what is known to match"),

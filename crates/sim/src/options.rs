@@ -40,6 +40,8 @@ pub struct Options {
     pub deaf: bool,
     /// How far from true time clocks may run, parts per million.
     pub drift: u64,
+    /// Hashes are asked for while clients write; always when all is quiet.
+    pub hashes: bool,
     /// Clients ask nothing that can only be judged by revisions.
     pub plain: bool,
 }
@@ -76,8 +78,10 @@ pub struct NetOptions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlagOptions {
     pub leases: bool,
-    /// Every life of a node may be started with other flags than the one before.
+    /// Lives of a node are not all started with the same flags.
     pub change: bool,
+    /// The election timeout of earlier and of later lives, if they change.
+    pub timeouts: (Tick, Tick),
     /// Bytes of log after which it is cut.
     pub log_bytes: u64,
     /// It is cut whoever still needs it when it is so many times larger.
@@ -100,6 +104,7 @@ pub struct DiskOptions {
 pub struct FaultOptions {
     pub crash: Every,
     pub crash_all: Every,
+    pub forsake: Every,
     pub stop: Every,
     pub pause: Every,
     pub stale_now: Every,
@@ -116,6 +121,8 @@ pub struct FaultOptions {
     pub filter: Every,
     /// In a million batches: a crash just before one is written.
     pub moment: u64,
+    /// In a million answers that rest on a lease: one is opened late.
+    pub dawdle: u64,
 }
 
 impl Options {
@@ -145,6 +152,7 @@ impl Options {
             most_asked: u64::MAX,
             deaf: nodes > 1 && !calm && rng.chance(if nodes > 3 { 500_000 } else { 150_000 }),
             drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
+            hashes: rng.chance(500_000),
             plain: false,
         }
     }
@@ -216,12 +224,18 @@ impl FlagOptions {
     fn draw(rng: &mut Rng) -> FlagOptions {
         FlagOptions {
             leases: !rng.chance(100_000),
-            change: rng.chance(250_000),
+            change: rng.chance(300_000),
+            timeouts: (timeout(rng), timeout(rng)),
             log_bytes: *rng.pick(&[400, 1_000, 5_000, 30_000, 1 << 20]),
             log_patience: *rng.pick(&[1, 1, 4]),
-            queue_bytes: *rng.pick(&[1 << 20, 1 << 20, 1 << 20, 24_000]),
+            queue_bytes: *rng.pick(&[1 << 20, 1 << 20, 1 << 20, 8_000]),
         }
     }
+}
+
+/// From the shortest that heartbeats allow.
+fn timeout(rng: &mut Rng) -> Tick {
+    Tick::ms(*rng.pick(&[500, 1_000, 2_000, 4_000]))
 }
 
 impl DiskOptions {
@@ -237,11 +251,13 @@ impl FaultOptions {
         // Each kind is on in about half of the seeds; one rate of trouble for all of them.
         let every = *rng.pick(&[300 * MS, SEC, 2 * SEC, 4 * SEC]);
         let moment = *rng.pick(&[0, 0, 300, 3_000]);
+        let dawdle = *rng.pick(&[0, 1_000, 20_000, 200_000]);
         let mut on = || if rng.chance(450_000) { every * rng.between(1, 4) } else { 0 };
         FaultOptions {
             crash: on(),
             crash_all: on() * 4,
-            stop: on() * 2,
+            forsake: on() * 2,
+            stop: on(),
             pause: on(),
             stale_now: on(),
             cut: on(),
@@ -256,6 +272,7 @@ impl FaultOptions {
             rate: on(),
             filter: on() / 4,
             moment,
+            dawdle,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One seed, whatever happens in it: a failing assertion inside a node is a finding like any other.
 
-use crate::check::{History, Rule, Rules, Violation};
+use crate::check::{History, Rule, Rules};
 use crate::options::Options;
 use crate::report::Totals;
 use crate::world::{self, Outcome, Tracer};
@@ -15,7 +15,7 @@ pub fn run_seed(seed: u64, tracer: Option<Tracer<'_>>) -> Outcome {
 pub fn run(options: &Options, rules: Rules, tracer: Option<Tracer<'_>>) -> Outcome {
     let caught = catch_unwind(AssertUnwindSafe(|| world::run(options, rules, tracer)));
     caught.unwrap_or_else(|panic| Outcome {
-        violation: Some(Violation { rule: Rule::AssertionsHold, text: text_of(&*panic) }),
+        violation: rules.broken(Rule::AssertionsHold, || text_of(&*panic)).err(),
         totals: Totals { markers: base::marker::take(), ..Totals::default() },
         hash: 0,
         events: 0,

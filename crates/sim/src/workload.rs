@@ -109,7 +109,11 @@ impl Workload {
                 r.revision = Revision((seen.0 + 3).saturating_sub(back).max(1));
                 Ask::Kv(Request::Range(r))
             }
-            Verb::Compact => Ask::Compact(Revision(seen.0.saturating_sub(self.rng.below(40)).max(1))),
+            Verb::Compact => {
+                // Often as far as this client knows: the worst for whoever reads now.
+                let back = if self.rng.chance(400_000) { 0 } else { self.rng.below(40) };
+                Ask::Compact(Revision(seen.0.saturating_sub(back).max(1)))
+            }
             Verb::Wrong => Ask::Kv(self.wrong(home, seen)),
             Verb::Get => {
                 let k = self.key(home);
@@ -125,7 +129,8 @@ impl Workload {
 
     /// An operation that must succeed on a healthy cluster.
     pub fn probe(&mut self, range: u64) -> Ask {
-        let value = self.value();
+        self.written += 1;
+        let value = Bytes::from(format!("v{}", self.written));
         Ask::Kv(Request::Put(put_req(key(range * self.per_range), value)))
     }
 

@@ -38,6 +38,9 @@ fn a_failing_assertion_is_a_finding() {
         assert_eq!(violation.rule, Rule::AssertionsHold);
         assert!(violation.text.contains(&format!("line {at}")), "{violation}");
     }
+    let mut fail = |_: u64, _: std::fmt::Arguments<'_>| panic!("at once");
+    let blind = runner::run(&Options::of(16), Rules::default().without(Rule::AssertionsHold), Some(&mut fail));
+    assert_eq!(blind.violation, None, "no other rule sees it");
 }
 
 #[test]

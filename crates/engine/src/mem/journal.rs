@@ -69,7 +69,8 @@ impl Journal {
         mem
     }
 
-    fn redo(&self, mem: &Mem, i: usize) {
+    /// Does the operation with this number once more, on a disk that has all before it.
+    pub fn redo(&self, mem: &Mem, i: usize) {
         let mut state = mem.inner.write();
         match &self.ops[i] {
             DiskOp::Append(batch) => state.append(batch),

@@ -1,5 +1,6 @@
 //! Who asks: clients that pause, ask, wait, lose patience, and remember.
 
+use super::hashes::HASHES;
 use super::{Event, MS, World};
 use crate::check::{Ask, History, Op, Outcome};
 use crate::options::Options;
@@ -47,6 +48,11 @@ impl Clients {
 
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
         self.ops.iter().map(|(op, _)| op)
+    }
+
+    /// The largest revision that any client was shown.
+    pub fn newest(&self) -> Revision {
+        self.seen.iter().copied().max().unwrap_or(Revision::FIRST)
     }
 
     /// Calls that are still inside a node that lives and hears, each on one line; and of the probes how many there are, and how
@@ -102,6 +108,9 @@ impl World<'_> {
 
     /// A node answers.
     pub(super) fn reply(&mut self, host: usize, call: CallId, result: base::Result<range::Outcome>) {
+        if call.0 >= HASHES {
+            return self.summed(host, call, result);
+        }
         let inside = self.clients.inside.remove(&call.0);
         if inside != Some((host, self.hosts[host].life)) {
             let text = format!("{} answers {call}, which it was not asked, or has answered", self.hosts[host].store);

@@ -32,6 +32,8 @@ kinds! {
     Crash, "crash", crash;
     /// All processes are killed at once.
     CrashAll, "crash of all", crash_all;
+    /// A leader is cut off, and everybody else starts anew.
+    Forsake, "leader forsaken", forsake;
     /// A process is told to end in order.
     Stop, "orderly stop", stop;
     /// A machine stands still for a while; its clock runs on.
@@ -91,6 +93,20 @@ impl Faults {
         Faults { rng, lives: 0, late_answers: 0, garbled: 0, deaf: None, over: false, struck: false }
     }
 
+    /// Is everything mended for good?
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Something broke that is not a strike.
+    pub fn struck(&mut self) {
+        self.struck = true;
+    }
+
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
     /// When numbers may have been burnt: all the time, once anything broke; else while the first leaders were elected.
     pub fn disruptions(&self, o: &Options, now: u64) -> Vec<(u64, u64)> {
         let calm = o.is_calm() && !self.struck;
@@ -148,6 +164,7 @@ impl World<'_> {
                     self.kill(host, lasts);
                 }
             }
+            Kind::Forsake => return self.forsake(lasts),
             Kind::Stop => {
                 let life = self.hosts[i].life;
                 self.hosts[i].stopping = true;
@@ -405,6 +422,7 @@ impl World<'_> {
             (Part::Faults, "frame overtaken", n.straggled),
             (Part::Faults, "frame replayed late", n.replayed),
             (Part::Faults, "deaf to the end", 0),
+            (Part::Faults, "answer opened late", 0),
             (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),
             (Part::Protocol, "answer too late", self.faults.late_answers),

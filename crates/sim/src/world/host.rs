@@ -2,7 +2,8 @@
 
 use super::disk::{DiskQueue, SnapshotThread};
 use super::faults::Mend;
-use super::{Event, MS, World};
+use super::plots::Lately;
+use super::{Event, MS, SEC, World};
 use crate::check::Rule;
 use crate::clock::Clock;
 use base::{BootId, Leased, Rng, StoreId, Tick};
@@ -47,6 +48,7 @@ pub(super) struct Host {
     pub snapshots: SnapshotThread,
     pub reads: BTreeMap<u64, ReadTask<MemView>>,
     pub next_read: u64,
+    pub lately: Lately,
     /// Its disk is gone or lies: it never comes back.
     pub lost: bool,
     pub stopping: bool,
@@ -72,6 +74,7 @@ impl Host {
             snapshots: SnapshotThread::default(),
             reads: BTreeMap::new(),
             next_read: 0,
+            lately: Lately::default(),
             lost: false,
             stopping: false,
             armed: false,
@@ -119,6 +122,7 @@ impl World<'_> {
         }
         self.trace(format_args!("{} starts", StoreId(i as u64 + 1)));
         self.witness_start(i);
+        self.haunt(i);
         for other in 0..self.hosts.len() {
             if other != i && self.hosts[other].is_up() {
                 let (a, b) = (self.hosts[i].store, self.hosts[other].store);
@@ -185,9 +189,10 @@ impl World<'_> {
         config.limits.log_bytes_hard = o.log_bytes * o.log_patience;
         config.limits.max_queued_bytes = o.queue_bytes;
         if o.change {
-            let rng = &mut self.hosts[i].rng;
-            config.election_timeout = Tick(config.election_timeout.0 * rng.between(1, 5) / 2);
-            config.leases = o.leases && !rng.chance(200_000);
+            // Somewhere in the middle somebody goes from machine to machine and changes a flag.
+            let later = self.now > 1_000 * SEC + self.options.faulty_for / 2;
+            config.election_timeout = if later { o.timeouts.1 } else { o.timeouts.0 };
+            config.leases = o.leases && !self.hosts[i].rng.chance(100_000);
         }
         config
     }
@@ -308,6 +313,7 @@ impl World<'_> {
         }
         if let Some(bound) = fx.bound {
             self.hosts[i].disk.set_filter_bound(bound);
+            self.compact_at_once(i);
         }
         let mut moment = false;
         if let Some(task) = fx.write {
@@ -326,7 +332,7 @@ impl World<'_> {
             self.reply(i, call, result);
         }
         for (proof, leased) in fx.leased {
-            self.open_leased(i, proof, leased);
+            self.lease_opens(i, proof, leased);
         }
         for task in fx.reads {
             self.read(i, task);
@@ -356,6 +362,7 @@ impl World<'_> {
         let tail: u64 = frame.bytes.iter().rev().take(4).fold(0, |h, b| h << 8 | u64::from(*b));
         self.stir(tail);
         self.witness_frame(i, &frame);
+        self.remember(i, to, frame.lane, &frame.bytes);
         let lane = Lane::ALL.iter().position(|l| *l == frame.lane).unwrap_or(0);
         let fates: Vec<u64> = self.net.fates(self.now, i, to, lane).to_vec();
         self.trace(format_args!("{} {frame}{}", StoreId(i as u64 + 1), Lost(fates.len())));
@@ -374,7 +381,7 @@ impl World<'_> {
     }
 
     /// The shell opens an answer that rests on a lease, with its own clock, now.
-    fn open_leased(&mut self, i: usize, proof: Proof, leased: Leased<Ready<MemView>>) {
+    pub(super) fn open_leased(&mut self, i: usize, proof: Proof, leased: Leased<Ready<MemView>>) {
         let local = self.hosts[i].clock.read(self.now);
         // The museum's shell looks at no clock.
         let local = if base::bug!("stale-read-after-pause") { Tick::ZERO } else { local };
@@ -385,6 +392,17 @@ impl World<'_> {
                 self.faults.late_answers += 1;
                 self.input(i, Input::Unproved(proof, late.into_unproved()));
             }
+        }
+    }
+
+    pub(super) fn open_late(&mut self, i: usize, life: u64, opened: (Proof, Leased<Ready<MemView>>)) {
+        let (host, now) = (&self.hosts[i], self.now);
+        if host.life != life {
+            return;
+        }
+        match host.hold.until.checked_sub(now).filter(|n| *n > 0) {
+            Some(still) => self.after(still, Event::Open(i, life, Box::new(opened))),
+            None => self.open_leased(i, opened.0, opened.1),
         }
     }
 

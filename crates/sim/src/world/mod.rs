@@ -1,7 +1,7 @@
 //! The world: discrete events in one heap, ordered by true time and then by the order in which they were made.
 //!
 //! A node is a production `Node` over the in-memory disk that can crash. The world is its shell: it carries effects
-//! out as `server` does, only late, out of order, twice or never. Five files do that:
+//! out as `server` does, only late, out of order, twice or never. Seven files do that:
 //!
 //! | file | is |
 //! |---|---|
@@ -9,6 +9,8 @@
 //! | `disk` | its writer and its snapshot thread |
 //! | `clients` | who asks, how long they wait, what they remember |
 //! | `faults` | what breaks, when, and how it is mended |
+//! | `plots` | coincidences on purpose |
+//! | `hashes` | whole stores, compared |
 //! | `witness` | what the checkers are shown |
 //!
 //! Invariant: nothing here reads anything but the seed. Every draw comes from a generator that belongs to one part of
@@ -18,7 +20,9 @@ mod clients;
 mod crash_points;
 mod disk;
 mod faults;
+mod hashes;
 mod host;
+mod plots;
 mod witness;
 
 use crate::check::{Invariants, Rules, Violation};
@@ -26,12 +30,14 @@ use crate::net::Net;
 use crate::options::Options;
 use crate::report::{Part, Totals};
 use crate::workload::Workload;
-use base::{ClusterId, Rng, StoreId};
+use base::{ClusterId, Leased, Rng, StoreId};
 use clients::Clients;
 pub use crash_points::{CrashPoints, crash_points};
+use engine::mem::MemView;
 use faults::{Faults, Mend};
 use host::Host;
 use node::{Founding, Lane};
+use range::{Proof, Ready};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
@@ -53,6 +59,8 @@ enum Event {
     Frame(usize, usize, Lane, bytes::Bytes),
     /// The writer has finished.
     DiskDone(usize, u64),
+    /// An answer that rests on a lease is opened.
+    Open(usize, u64, Box<(Proof, Leased<Ready<MemView>>)>),
     /// A reader has finished: the number of the read.
     ReadDone(usize, u64, u64),
     /// The snapshot thread has finished a piece.
@@ -68,6 +76,8 @@ enum Event {
     Heal,
     /// Clients stop asking.
     Quiet,
+    /// A node is asked for a hash of everything.
+    Sum,
     /// New operations that must succeed.
     Probe,
     /// The end.
@@ -125,6 +135,7 @@ pub struct World<'t> {
     net: Net,
     founding: Founding,
     clients: Clients,
+    hashes: hashes::Hashes,
     faults: Faults,
     invariants: Invariants,
     witness: witness::Witness,
@@ -165,6 +176,7 @@ impl<'t> World<'t> {
             hosts: (0..nodes).map(|i| Host::new(StoreId(i as u64 + 1), rng.fork())).collect(),
             net: Net::new(options.net, nodes, net),
             clients: Clients::new(options, clients),
+            hashes: hashes::Hashes::new(rng.fork()),
             faults: Faults::new(faults),
             invariants: Invariants::new(rules),
             witness: witness::Witness::new(&founding),
@@ -186,6 +198,9 @@ impl<'t> World<'t> {
         for c in 0..self.options.clients as usize {
             let first = self.rng.below(2 * SEC);
             self.after(first, Event::Ask(c));
+        }
+        if self.options.hashes {
+            self.after(2 * SEC, Event::Sum);
         }
         self.begin_faults();
         let healed = self.options.faulty_for;
@@ -219,6 +234,7 @@ impl<'t> World<'t> {
             Event::Resume(i, life) => self.resume(i, life),
             Event::Frame(from, to, lane, bytes) => self.arrive(from, to, lane, bytes),
             Event::DiskDone(i, life) => self.disk_done(i, life),
+            Event::Open(i, life, opened) => self.open_late(i, life, *opened),
             Event::ReadDone(i, life, read) => self.read_done(i, life, read),
             Event::SnapshotDone(i, life) => self.snapshot_done(i, life),
             Event::Ask(c) => self.ask(c),
@@ -227,7 +243,11 @@ impl<'t> World<'t> {
             Event::Mend(mend) => self.mend(mend),
             Event::Heal => self.heal(),
             Event::Quiet => self.clients.quiet = true,
-            Event::Probe => self.probe(),
+            Event::Sum => self.sum(),
+            Event::Probe => {
+                self.sum_everywhere();
+                self.probe();
+            }
             Event::End => return false,
         }
         true

@@ -241,7 +241,9 @@ impl World<'_> {
         if self.events.is_multiple_of(64) {
             node.check();
         }
-        let view = NodeView { store: host.store, ranges, queued: (0, usize::MAX) };
+        // One call may pass the bound, and what was let in may be routed anew.
+        let most = self.options.flags.queue_bytes + (16 << 10);
+        let view = NodeView { store: host.store, ranges, queued: (node.queued_bytes(), most) };
         let verdict = self.invariants.stepped(self.now, &view);
         self.judge(verdict);
     }
