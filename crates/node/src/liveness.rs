@@ -136,7 +136,8 @@ impl Liveness {
 
     /// When something here must happen next.
     pub fn next_wake(&self) -> Tick {
-        let beat = self.peers.values().map(|p| p.next_beat);
+        // Whoever has said goodbye beats no more, and must not be woken for it again and again until it is gone.
+        let beat = self.peers.values().map(|p| p.next_beat).filter(|_| !self.gone);
         let promise = self.peers.values().filter_map(|p| p.promise.map(|p| p.until));
         beat.chain(promise).min().unwrap_or(Tick::FAR)
     }
@@ -342,6 +343,14 @@ mod tests {
             }
             to_b = forth.beats.into_iter().map(|(_, b)| b).collect();
         }
+    }
+
+    #[test]
+    fn nobody_is_woken_for_beats_after_goodbye() {
+        let (mut a, _) = pair();
+        assert!(a.next_wake() < Tick::FAR);
+        assert_eq!(a.goodbye(Tick::ms(5)).len(), 1);
+        assert_eq!(a.next_wake(), Tick::FAR);
     }
 
     #[test]

@@ -18,8 +18,8 @@ const fn bug(name: &'static str, what: &'static str) -> Bug {
     Bug { name, what }
 }
 
-/// All exhibits that a world can show. Those that only small worlds of the Raft core show are listed in
-/// `crates/raft/tests/museum.rs`.
+/// All exhibits that a world can show. Others are shown by small worlds of the Raft core (`museum` in
+/// `crates/raft/tests/random.rs`) and by tests of their own in `crates/node`; `docs/museum.md` lists them.
 pub const BUGS: &[Bug] = &[
     bug("ack-before-fsync", "a follower acknowledges what its disk does not have yet"),
     bug("any-write-ends-the-writing-bound", "the completion of any write ends 'being written' of the next bound"),
@@ -51,7 +51,6 @@ pub const BUGS: &[Bug] = &[
     bug("frame-taken-twice", "a frame that comes again is taken again"),
     bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
     bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
-    bug("lease-outlives-leadership", "an answer under a lease is opened after the leadership was given up"),
     bug("longest-promise-forgotten", "a store votes before its longest promise has run out"),
     bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
     bug("numbers-of-an-older-sequencer", "numbers of a deposed sequencer are taken"),

@@ -235,7 +235,7 @@ impl FlagOptions {
 
 /// From the shortest that heartbeats allow.
 fn timeout(rng: &mut Rng) -> Tick {
-    Tick::ms(*rng.pick(&[500, 1_000, 2_000, 4_000]))
+    Tick::ms(*rng.pick(&[500, 1_000, 1_000, 3_000]))
 }
 
 impl DiskOptions {

@@ -154,7 +154,7 @@ impl World<'_> {
     fn do_strike(&mut self, kind: Kind, i: usize) -> bool {
         let lasts = {
             let rng = &mut self.faults.rng;
-            *rng.pick(&[20 * MS, 200 * MS, SEC, 3 * SEC, 6 * SEC, 15 * SEC]) + rng.below(SEC)
+            *rng.pick(&[20 * MS, 200 * MS, SEC, 2 * SEC, 4 * SEC, 9 * SEC]) + rng.below(SEC)
         };
         match kind {
             Kind::Crash => self.kill(i, lasts),
@@ -169,8 +169,8 @@ impl World<'_> {
                 let life = self.hosts[i].life;
                 self.hosts[i].stopping = true;
                 self.input(i, Input::Stop);
-                self.after(5 * SEC, Event::Mend(Mend::Insist(i, life)));
-                self.after(5 * SEC + lasts, Event::Mend(Mend::Start(i)));
+                self.after(3 * SEC, Event::Mend(Mend::Insist(i, life)));
+                self.after(3 * SEC + lasts / 4, Event::Mend(Mend::Start(i)));
             }
             // Never shorter than another one: a machine does not make a step before the effects of its last.
             Kind::Pause => self.hosts[i].hold.until = self.hosts[i].hold.until.max(self.now + lasts),
