@@ -262,6 +262,27 @@ fn a_transaction_that_reads_below_the_bound_asks_for_a_new_x() {
 }
 
 #[test]
+fn whoever_names_no_revision_is_never_told_that_it_is_compacted() {
+    let mut n = serving();
+    // X came late, from before a compaction that this node has heard of otherwise.
+    (n.bounds.bound, n.bounds.compacted) = (Revision(5), Revision(8));
+    let mut outcomes = Vec::new();
+    for (x, named) in [(4, 0), (6, 0), (6, 6)] {
+        let (spec, compacted) = (Spec::Scan(scan(named)), Revision(8));
+        let (origin, x) = (Origin::Local(CallId(5)), Revision(x));
+        let ask = ReadAsk { origin, spec, x, compacted, fetches: 0, deadline: Tick::FAR };
+        n.replicas.get_mut(&RangeId(2)).unwrap().admit(&mut work().sink, ask);
+        n.dirty.insert(RangeId(2));
+        let effects = step(&mut n, 250);
+        outcomes.extend(effects.leased.into_iter().map(|(_, l)| match l.into_unproved() {
+            Ready::Reply(_, Err(e)) => e.kind,
+            _ => Kind::Unknown,
+        }));
+    }
+    assert_eq!(outcomes, [Kind::Retry, Kind::Unknown, Kind::Refused(Refusal::Compacted)], "again, read, refused");
+}
+
+#[test]
 fn what_is_current_is_told_to_the_command_that_asked() {
     let mut n = serving();
     let ops = vec![Request::Range(scan(2)), put(b"w")];
@@ -395,7 +416,7 @@ fn a_leader_that_hears_nothing_is_not_asked_for_ever() {
     // No replica here hears of the next leader.
     let mut n = node_of(4, 4);
     n.directory.learn(RangeId(2), Some(StoreId(1)));
-    let mut beat = |n: &mut Node<Mem>, from: u64, asks: bool, support| {
+    let beat = |n: &mut Node<Mem>, from: u64, asks: bool, support| {
         let beat = Beat { asks, ..beat(support) };
         n.liveness.receive(StoreId(from), &beat, Tick::ms(2), true, &mut Turned::default());
     };

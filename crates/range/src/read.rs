@@ -157,15 +157,18 @@ fn lowest(low: Revision, op: &mvcc::Request, compacted: Revision) -> Revision {
 
 /// etcd's order: a future revision first, then a compacted one.
 fn check_revision(ask: &ReadAsk, floor: Revision) -> Result<()> {
-    let at = match &ask.spec {
-        Spec::Scan(r) if r.revision != Revision::ZERO => r.revision,
-        Spec::Hash { at, .. } => *at,
-        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } => ask.x,
+    let named = match &ask.spec {
+        Spec::Scan(r) if r.revision != Revision::ZERO => Some(r.revision),
+        Spec::Hash { at, .. } => Some(*at),
+        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } => None,
     };
+    let at = named.unwrap_or(ask.x);
     if at > ask.x {
         return Err(Error::refused(Refusal::FutureRevision));
     }
-    if at < ask.compacted {
+    // X may have been fetched before a compaction that this node has heard of since. Who named no revision is not refused
+    // for that: if the store is past X, a new X is fetched.
+    if named.is_some_and(|r| r < ask.compacted) {
         return Err(Error::refused(Refusal::Compacted));
     }
     // A transaction reads old revisions inside, a hash all versions above `compacted`: the lowest counts.
