@@ -265,7 +265,7 @@ fn a_transaction_that_reads_below_the_bound_asks_for_a_new_x() {
 fn whoever_names_no_revision_is_never_told_that_it_is_compacted() {
     let mut n = serving();
     // X came late, from before a compaction that this node has heard of otherwise.
-    (n.bounds.bound, n.bounds.compacted) = (Revision(5), Revision(8));
+    (n.bounds.bound, n.bounds.compacted) = (Revision(5), Revision(5));
     let mut outcomes = Vec::new();
     for (x, named) in [(4, 0), (6, 0), (6, 6)] {
         let (spec, compacted) = (Spec::Scan(scan(named)), Revision(8));
@@ -344,6 +344,7 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
         range: RangeId(2),
         spec: Spec::Hash { span: Span::users(), at: Revision(9) },
         asked: None,
+        asked_at: Tick::ZERO,
         retry_at: Tick::ZERO,
         settled: Some(base::Index(0)),
         done: None,
@@ -436,7 +437,7 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
     let mut answered = |from: u64, leader: Option<u64>| {
         let ask = ClientAsk::Kv(Arc::new(Request::Range(scan(0))));
         let misled = n.calls.take(&CallId(3)).is_some_and(|c| c.misled);
-        let state = State::Away(StoreId(from));
+        let state = State::Away(StoreId(from), now);
         n.calls.put(CallId(3), Call { ask, deadline: Tick::FAR, state, misled });
         let kind = Kind::Elsewhere { range: RangeId(2), leader: leader.map(StoreId) };
         n.hop_answered(StoreId(from), (CallId(3), Err(Error::new(kind, "not here"))), now, &mut effects);
