@@ -298,7 +298,6 @@ fn main() {
         worst = worst.min(a / b);
         println!("{batch:>4} proposals a step: ours {a:>10.0}/s  raft crate {b:>10.0}/s  ratio {:.2}", a / b);
     }
-    println!("smallest ratio {worst:.2}");
     let mut ours = Ours::new();
     ours.run(256, 64, &value);
     ours.now = Tick::ms(1000);
@@ -311,4 +310,5 @@ fn main() {
         let (own, armed) = (size_of::<Group>(), ours.nodes[n].group.next_deadline() != Tick::FAR);
         println!("idle {what}: {} bytes ({own} and {heap} on the heap), armed: {armed}", own + heap);
     }
+    println!("ratio {worst:.2}: so many times the entries per second of the raft crate, where the difference is smallest");
 }
