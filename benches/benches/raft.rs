@@ -310,5 +310,7 @@ fn main() {
         let (own, armed) = (size_of::<Group>(), ours.nodes[n].group.next_deadline() != Tick::FAR);
         println!("idle {what}: {} bytes ({own} and {heap} on the heap), armed: {armed}", own + heap);
     }
-    println!("ratio {worst:.2}: so many times the entries per second of the raft crate, where the difference is smallest");
+    println!(
+        "ratio {worst:.2}: so many times the entries per second of the raft crate, where the difference is smallest"
+    );
 }
