@@ -137,7 +137,7 @@ fn put(bucket: &mut [Option<Slot>], fresh: Slot) -> bool {
     place.replace(fresh).is_some()
 }
 
-/// FNV-1a, folded: short keys, and no secret to keep: a client that makes keys collide makes its own puts seek.
+/// FNV-1a, folded. No secret to keep: a client that makes keys collide makes its own puts seek.
 fn hash(bytes: &[u8]) -> u32 {
     let h = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     (h ^ (h >> 32)) as u32

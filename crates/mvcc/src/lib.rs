@@ -41,7 +41,8 @@
 //! `sub`. `count` ignores limit and filters.
 //!
 //! Reading order: `request`, `record`, `effects`, `overlay`, `source`, `evaluate`, then one file per verb: `put`,
-//! `delete`, `scan`, `compare`, `txn`, `compaction`, `hash`, and `count`, which makes exact counts cheap.
+//! `delete`, `scan`, `compare`, `txn`, `compaction`, `hash`; `count` and `heads` make exact counts
+//! and puts cheap.
 //!
 //! ## What we left out
 //!

@@ -6,7 +6,8 @@
 //!
 //! | file | verb |
 //! |---|---|
-//! | `evaluate` | ④ evaluate, ⑤ number, ⑥ append: from the queue into one entry per step |
+//! | `evaluate` | ④ evaluate, ⑤ number, ⑥ append: from the queue into one entry |
+//! | `pace` | when the next entry leaves |
 //! | `complete` | ⑩ commit → ⑪ the reply leaves; reads and unchanging commands settle |
 //! | `apply` | ⑫ committed effects into the batch; what a durable batch means; cutting the log |
 //! | `read` | a frozen view, a captured overlay, a lease or a quorum round |
