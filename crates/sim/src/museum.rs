@@ -22,7 +22,6 @@ const fn bug(name: &'static str, what: &'static str) -> Bug {
 /// `crates/raft/tests/random.rs`) and by tests of their own in `crates/node`; `docs/museum.md` lists them.
 pub const BUGS: &[Bug] = &[
     bug("ack-before-fsync", "a follower acknowledges what its disk does not have yet"),
-    bug("any-write-ends-the-writing-bound", "the completion of any write ends 'being written' of the next bound"),
     bug("append-without-prev-check", "entries are appended behind a base that does not match"),
     bug("asks-without-hearing", "a store asks for support although it hears nobody"),
     bug(
@@ -51,22 +50,15 @@ pub const BUGS: &[Bug] = &[
     bug("frame-taken-twice", "a frame that comes again is taken again"),
     bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
     bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
-    bug("longest-promise-forgotten", "a store votes before its longest promise has run out"),
     bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
     bug("numbers-of-an-older-sequencer", "numbers of a deposed sequencer are taken"),
     bug("old-disk-comes-back", "a store is restarted on an old copy of its disk"),
-    bug(
-        "only-the-newest-revision-meets-the-floor",
-        "an old revision inside a read-only transaction is not checked against the floor",
-    ),
     bug("own-copy-counts-before-written", "a leader counts its own copy before its disk has it"),
     bug("own-filter-before-numbering", "a scan filters on the revision of its own transaction before that is known"),
-    bug("parts-of-two-revisions", "an answer to an earlier attempt is merged into the present one"),
     bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),
     bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to"),
     bug("reused-read-context", "a read round is confirmed by answers to an earlier one"),
     bug("snapshot-drops-the-tail", "installing a snapshot loses entries behind it"),
-    bug("snapshot-sent-without-a-pin", "a snapshot is read from a view that the filter does not know of"),
     bug("stale-read-after-pause", "an answer under a lease is handed over without looking at the clock"),
     bug("sub-order-lost", "operations of one transaction are ordered by key alone"),
     bug("truncate-unapplied-log", "the log is cut before it is applied"),
