@@ -254,6 +254,7 @@ fn all_bugs(flags: &Flags) -> Result<(), String> {
         None => BUGS.iter().collect(),
     };
     if let Some(n) = flags.number("--rotate")? {
+        bugs.retain(|b| museum::OFTEN.contains(&b.name));
         let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400);
         let first = (day * n) as usize % bugs.len().max(1);
         bugs.rotate_left(first);

@@ -75,6 +75,24 @@ pub const BUGS: &[Bug] = &[
 /// The one that every run of CI must find.
 pub const CANARY: &str = "ack-before-fsync";
 
+/// Those that some tens of seeds show, whichever those are: every run of CI hunts a few of them.
+pub const OFTEN: &[&str] = &[
+    "ack-before-fsync",
+    "asks-without-hearing",
+    "backs-off-across-the-cut",
+    "bounds-of-another-command",
+    "capture-skips-marks",
+    "clock-beyond-its-bound",
+    "count-honours-limit",
+    "deaf-leader-is-asked-for-ever",
+    "delete-of-nothing-counts",
+    "emptied-disk-comes-back",
+    "fetch-repeat-issues-anew",
+    "frame-taken-twice",
+    "no-effect-reply-ahead",
+    "old-disk-comes-back",
+];
+
 /// How a bug was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
