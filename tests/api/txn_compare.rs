@@ -23,11 +23,14 @@ async fn holds(client: &mut Client, compare: Compare) -> Result<bool, Error> {
     Ok(client.txn(Txn::new().when([compare])).await?.succeeded())
 }
 
+/// Makes a compare of a key with a number.
+type Make = fn(Vec<u8>, CompareOp, i64) -> Compare;
+
 async fn compare_every_target(c: Ctx) -> Outcome {
     let mut client = c.client().await;
     let made = c.put_all(&mut client, &[("a", "1"), ("b", "x"), ("a", "5"), ("a", "5")]).await?;
     let key = || c.key("a");
-    let targets: [(&str, i64, fn(Vec<u8>, CompareOp, i64) -> Compare); 5] = [
+    let targets: [(&str, i64, Make); 5] = [
         ("version", 3, Compare::version),
         ("create", made[0], Compare::create_revision),
         ("mod", made[3], Compare::mod_revision),

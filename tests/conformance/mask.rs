@@ -78,11 +78,11 @@ fn is_log(line: &str) -> bool {
 
 /// One line, masked.
 fn line(text: &str) -> String {
-    if text.trim_start().starts_with(['{', '[']) {
-        if let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) {
-            mask_json(&mut value, "");
-            return value.to_string();
-        }
+    if text.trim_start().starts_with(['{', '['])
+        && let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text)
+    {
+        mask_json(&mut value, "");
+        return value.to_string();
     }
     if let Some((name, rest)) = text.split_once(" : ") {
         let bare = name.trim().trim_matches('"');
