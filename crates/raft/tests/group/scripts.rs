@@ -58,12 +58,7 @@ impl Script {
     /// The world's verbs.
     fn plan(&mut self, verb: &str, args: &[&str]) -> bool {
         match verb {
-            "cluster" => {
-                let mut n = args.iter().map(|a| number(a)).chain(std::iter::repeat(0));
-                let (voters, learners, spare) = (n.next().unwrap_or(3), n.next().unwrap_or(0), n.next().unwrap_or(0));
-                self.world = World::new(voters + learners + spare, voters, learners, 1);
-                self.world.trace = Some(Vec::new());
-            }
+            "cluster" => self.cluster(args),
             "lazy-apply" => self.world.lazy_apply = true,
             "hold-apply" => self.world.apply_held = true,
             "apply-to" => self.world.apply_to(node(args[0]), Index(number(args[1]))),
@@ -126,6 +121,13 @@ impl Script {
             _ => return false,
         }
         true
+    }
+
+    fn cluster(&mut self, args: &[&str]) {
+        let mut n = args.iter().map(|a| number(a)).chain(std::iter::repeat(0));
+        let (voters, learners, spare) = (n.next().unwrap_or(3), n.next().unwrap_or(0), n.next().unwrap_or(0));
+        self.world = World::new(voters + learners + spare, voters, learners, 1);
+        self.world.trace = Some(Vec::new());
     }
 
     fn deliver(&mut self, args: &[&str]) {
