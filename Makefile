@@ -35,11 +35,11 @@ demo: setup
 	@$(CARGO) build $(ALL) --bin flotilla
 	@exec "$(FLOTILLA_BIN)" demo
 
-test: setup-test peers format build unit-short sim-short api conformance readme
+test: setup-test peers format build tidy unit-short sim-short api conformance readme
 	@printf '\nall of it passed\n'
 
 # The rest of what belongs into `make test`.
-lanes: clippy tidy unit sim-fresh cluster
+lanes: clippy unit sim-fresh cluster
 	@printf '\nall lanes passed\n'
 
 ## what a bare machine lacks
