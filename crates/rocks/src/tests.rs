@@ -240,7 +240,7 @@ fn a_reserve_refuses_before_the_disk_is_full() {
     let free = rocks.free_space();
     drop(rocks);
     // A reserve larger than what is left: the disk counts as full.
-    let settings = Settings { reserve: Some(free * 2), ..small() };
+    let settings = Settings { reserve: Some(free * 3), ..small() };
     let rocks = Rocks::open(dir.path(), &settings).unwrap();
     assert!(rocks.is_full());
     let refused = rocks.write(&put("a", b"2"), true).unwrap_err();
@@ -249,6 +249,21 @@ fn a_reserve_refuses_before_the_disk_is_full() {
     assert_eq!(rocks.get(Cf::Data, b"a").unwrap().as_deref(), Some(&b"1"[..]), "reads go on");
     let mut stage = rocks.stage().unwrap();
     assert!(is_no_space(&stage.put(b"a", b"2").unwrap_err()));
+}
+
+#[test]
+fn what_is_small_may_use_half_of_the_reserve() {
+    let dir = TempDir::new().unwrap();
+    let free = Rocks::open(dir.path(), &small()).unwrap().free_space();
+    // Less is left than the reserve, and more than half of it.
+    let settings = Settings { reserve: Some(free + free / 2), ..small() };
+    let rocks = Rocks::open(dir.path(), &settings).unwrap();
+    assert!(rocks.is_full());
+    rocks.write(&put("vote", b"1"), true).expect("a store that cannot write this cannot serve");
+    let refused = rocks.write(&put("large", &[0; 64 << 10]), true).unwrap_err();
+    assert!(is_no_space(&refused), "{refused}");
+    rocks.write(&put("vote", b"2"), true).expect("and nothing was latched");
+    assert_eq!(rocks.get(Cf::Data, b"vote").unwrap().as_deref(), Some(&b"2"[..]));
 }
 
 #[test]
