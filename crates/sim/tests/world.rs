@@ -7,7 +7,7 @@ use sim::runner;
 
 #[test]
 fn one_seed_is_one_run_traced_or_not() {
-    let small = Options::of(16);
+    let small = Options::of(48);
     let first = runner::run(&small, Rules::default(), None);
     let mut lines = 0u64;
     let mut count = |_: u64, line: std::fmt::Arguments<'_>| lines += u64::from(!line.to_string().is_empty());
