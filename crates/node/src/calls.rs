@@ -191,10 +191,15 @@ impl<E: Engine> Node<E> {
                 self.calls.hops.retain(|_, (call, _)| *call != id);
                 continue;
             }
-            match call.state {
-                State::Parts { .. } => self.go_on_with_parts(id, now, work, effects),
-                State::Parked(_) => self.route(id, now, work, effects),
-                State::Away(..) | State::Asking => {}
+            let is_parked = match call.state {
+                State::Parts { .. } => false,
+                State::Parked(_) => true,
+                State::Away(..) | State::Asking => continue,
+            };
+            if is_parked && !self.route_serializable(id, now, work, effects) {
+                self.route(id, now, work, effects);
+            } else if !is_parked && !self.look_here_again(id, now, work, effects) {
+                self.go_on_with_parts(id, now, work, effects);
             }
         }
     }
@@ -359,7 +364,7 @@ impl<E: Engine> Node<E> {
             }
             result => {
                 if let Ok(o) = &result {
-                    self.shown.raise(base::Issued::witnessed(o.revision));
+                    self.revisions.show(o.revision);
                 }
                 self.calls.take(&id);
                 effects.replies.push((id, result));
@@ -382,7 +387,7 @@ impl<E: Engine> Node<E> {
         }
         for (origin, result) in std::mem::take(&mut work.sink.replies) {
             if let Ok(o) = &result {
-                self.shown.raise(base::Issued::witnessed(o.revision));
+                self.revisions.show_to(origin, o);
             }
             match origin {
                 Origin::Local(id) => effects.replies.push((id, result)),

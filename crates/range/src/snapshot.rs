@@ -82,6 +82,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.installing = false;
         self.applied = applied;
         self.written = applied.index;
+        self.readable = (applied.term, applied.max_revision);
         self.applying.clear();
         self.truncated = applied.index;
         self.log_bytes /= 2;
