@@ -59,7 +59,8 @@ impl<E: Engine> Node<E> {
         effects: &mut Effects<E>,
     ) -> bool {
         let Some(call) = self.calls.open.get(&id) else { return false };
-        let waits = matches!(&call.state, State::Parts { parts, .. } if parts.iter().any(|p| p.done.is_none() && !p.here));
+        let waits =
+            matches!(&call.state, State::Parts { parts, .. } if parts.iter().any(|p| p.done.is_none() && !p.here));
         let Some(r) = serializable(&call.ask).filter(|_| waits).cloned() else { return false };
         let here = self.read_here(id, &r, now, work, effects);
         if here {

@@ -321,6 +321,7 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
         asked: Some(StoreId(2)),
         asked_at: Tick::ms(2),
         retry_at: Tick::ms(3),
+        here: false,
         settled: None,
         done: None,
     };
@@ -373,11 +374,11 @@ fn a_replica_that_takes_a_snapshot_in_wants_no_turn() {
 fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     let mut f = Fetches::new(StoreId(1), Incarnation(1));
     f.want(RangeId(2), base::Term(1), 1, true);
-    assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+    assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)).len(), 1);
     f.pass_time(Tick::ms(100));
-    assert!(f.take_unsent(None, Tick::ms(100)).is_empty());
+    assert!(f.take_unsent(None, Revision::ZERO, Tick::ms(100)).is_empty());
     assert!(f.next_wake() > Tick::ms(100));
-    assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
+    assert_eq!(f.take_unsent(Some(StoreId(3)), Revision::ZERO, Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
 fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
