@@ -3,6 +3,7 @@
 
 use crate::effects::{ClientAsk, Effects};
 use crate::frame::{Ask, Part};
+use crate::marks::UPKEEP;
 use crate::node::{Node, Work, turn};
 use crate::numbers::Wait;
 use crate::parts::PartState;
@@ -373,8 +374,9 @@ impl<E: Engine> Node<E> {
     }
 
     /// What a replica put out for whoever asked.
-    pub(crate) fn answer(&mut self, origin: Origin, result: Result<Outcome>, work: &mut Work<E::View>) {
+    pub(crate) fn answer(&mut self, origin: Origin, result: Result<Outcome>, now: Tick, work: &mut Work<E::View>) {
         match origin {
+            Origin::Part(UPKEEP, _) => self.marks_found(result, now, work),
             Origin::Part(id, i) => self.part_answered(id, i, result),
             Origin::Local(_) | Origin::Remote(..) => work.sink.replies.push((origin, result)),
         }
@@ -417,7 +419,7 @@ impl<E: Engine> Node<E> {
                     Asked::Read(r) => match r.spec {
                         Spec::Scan(s) => (ClientAsk::Kv(Arc::new(Request::Range(s))), r.deadline),
                         Spec::Txn(t) => (ClientAsk::Kv(Arc::new(Request::Txn(t))), r.deadline),
-                        Spec::Hash { .. } | Spec::Settle { .. } => return,
+                        Spec::Hash { .. } | Spec::Settle { .. } | Spec::Marks { .. } => return,
                     },
                     Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
                 };

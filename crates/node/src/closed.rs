@@ -143,3 +143,76 @@ impl Closed {
         self.streams.remove(&from);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Index, Term};
+
+    const R: RangeId = RangeId(2);
+    const S: StoreId = StoreId(1);
+
+    fn at(term: u64, index: u64) -> At {
+        (Term(term), Index(index))
+    }
+    fn part(number: u64, groups: &[(u64, u64)]) -> Closes {
+        let groups = groups.iter().map(|(g, z)| (*g, Revision(*z))).collect();
+        Closes { number, groups, ..Closes::default() }
+    }
+    /// The largest revision that counts when the state stands here.
+    fn of(c: &mut Closed, term: u64, index: u64) -> u64 {
+        c.of(R, &|(t, i)| t.0 == term && i.0 <= index).0
+    }
+
+    #[test]
+    fn a_value_counts_once_its_position_is_reached_and_for_ever() {
+        let mut c = Closed::default();
+        c.tell(R, Revision(10), at(3, 7));
+        assert_eq!(of(&mut c, 3, 6), 0);
+        c.tell(R, Revision(20), at(3, 9));
+        c.tell(R, Revision(30), at(3, 12));
+        assert_eq!(of(&mut c, 3, 8), 10, "the oldest was kept, however many came after it");
+        assert_eq!(of(&mut c, 3, 12), 30);
+        assert_eq!(of(&mut c, 4, 1), 30, "what counts, counts for ever");
+    }
+
+    #[test]
+    fn what_an_earlier_leader_said_and_lost_does_not_stand_in_the_way() {
+        let mut c = Closed::default();
+        c.tell(R, Revision(10), at(3, 7));
+        c.tell(R, Revision(20), at(4, 7));
+        assert_eq!(of(&mut c, 4, 6), 0);
+        c.tell(R, Revision(30), at(4, 9));
+        assert_eq!(of(&mut c, 4, 8), 20);
+    }
+
+    #[test]
+    fn a_group_closes_its_ranges_until_they_leave() {
+        let mut c = Closed::default();
+        let join = Closes { joined: vec![(R, 0, at(3, 7))], ..part(1, &[(0, 10)]) };
+        assert_eq!(c.take(S, join, &|_| true), Some(Revision(10)));
+        assert_eq!(of(&mut c, 3, 6), 0, "not applied yet");
+        assert_eq!(of(&mut c, 3, 7), 10);
+        assert_eq!(c.take(S, part(2, &[(0, 15)]), &|_| true), Some(Revision(15)));
+        assert_eq!(of(&mut c, 4, 1), 15, "it was reached");
+        let leave = Closes { left: vec![R], ..part(3, &[(0, 20)]) };
+        c.take(S, leave, &|_| true);
+        assert_eq!(of(&mut c, 3, 100), 15, "it left before 20 was said");
+    }
+
+    #[test]
+    fn nothing_counts_behind_a_gap_until_the_stream_begins_anew() {
+        let mut c = Closed::default();
+        let join = Closes { joined: vec![(R, 0, at(3, 7))], ..part(1, &[(0, 10)]) };
+        c.take(S, join, &|_| true);
+        // Number 2 said that the range left.
+        assert_eq!(c.take(S, part(3, &[(0, 30)]), &|_| true), None);
+        assert_eq!(c.take(S, part(4, &[(0, 40)]), &|_| true), None, "still");
+        assert_eq!(of(&mut c, 3, 9), 10);
+        assert_eq!(c.take(S, part(1, &[(0, 50)]), &|_| true), Some(Revision(50)));
+        assert_eq!(of(&mut c, 3, 9), 10, "it is in no group");
+        let alone = Closes { alone: vec![(R, Revision(60), at(3, 9))], ..part(2, &[]) };
+        assert_eq!(c.take(S, alone, &|_| true), Some(Revision(60)));
+        assert_eq!(of(&mut c, 3, 9), 60);
+    }
+}

@@ -296,3 +296,100 @@ impl Closing {
         unsent.chain(self.gate.as_ref().map(|s| s.made + PACE)).min().unwrap_or(Tick::FAR)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Index, ReplicaId, Term};
+
+    const R: RangeId = RangeId(2);
+    const PEER: StoreId = StoreId(2);
+
+    fn at(index: u64) -> At {
+        (Term(3), Index(index))
+    }
+    fn replicas() -> Vec<Place> {
+        (1..=3).map(|n| Place { replica: ReplicaId(n), store: StoreId(n) }).collect()
+    }
+    fn end(closed: u64, index: u64, is_open: bool) -> End {
+        End { closed: Revision(closed), at: at(index), is_open }
+    }
+    fn note(c: &mut Closing, end: End, ms: u64) -> Option<(Revision, At)> {
+        c.note(R, Some(Led { end, promisers: &|| vec![(PEER, true)], replicas: &replicas() }), Tick::ms(ms))
+    }
+    /// Makes a statement about `R` under a lease until 1 s, and proves it.
+    fn say(c: &mut Closing, known: u64, end: End, ms: u64) -> Vec<(RangeId, Revision, At)> {
+        let mut look = |_| Some((end, vec![(PEER, true)], Tick::ms(1_000), replicas()));
+        let (number, until) = c.state(Revision(known), Tick::ms(ms), &mut look).expect("a statement");
+        assert_eq!(until, Tick::ms(1_000));
+        c.proved(number, &|_| replicas())
+    }
+    fn part(c: &mut Closing, ms: u64) -> Closes {
+        c.part_for(PEER, Tick::ms(ms))
+    }
+
+    #[test]
+    fn an_active_range_is_closed_with_its_position_and_an_idle_one_with_its_group() {
+        let mut c = Closing::default();
+        assert!(!c.is_due(Revision(9), Tick::ms(0)), "nothing is led here");
+        note(&mut c, end(9, 7, false), 0);
+        assert!(c.is_due(Revision(9), Tick::ms(0)));
+        assert_eq!(say(&mut c, 9, end(9, 7, false), 0), vec![(R, Revision(9), at(7))]);
+        let first = part(&mut c, 1);
+        assert_eq!((first.number, first.alone.len(), first.joined.len()), (1, 1, 0));
+        // Its log has not grown for long enough: it joins, and the same statement's proof covers it.
+        assert!(say(&mut c, 20, end(20, 7, false), 200).is_empty());
+        let second = part(&mut c, 201);
+        assert_eq!((second.joined, second.groups), (vec![(R, 0, at(7))], vec![(0, Revision(20))]));
+        assert_eq!(c.own(R), Some((Revision(20), at(7))));
+        // Something is evaluated in it: it has left before anything larger is said.
+        assert_eq!(note(&mut c, end(20, 7, true), 300), Some((Revision(20), at(7))), "what was said stays said");
+        assert_eq!(c.own(R), None);
+        say(&mut c, 30, end(24, 7, true), 300);
+        let third = part(&mut c, 301);
+        assert_eq!((third.left, third.alone), (vec![R], vec![(R, Revision(24), at(7))]));
+    }
+
+    #[test]
+    fn a_range_that_joins_is_told_only_when_its_lease_was_proved_with_it() {
+        let mut c = Closing::default();
+        note(&mut c, end(9, 7, false), 0);
+        say(&mut c, 9, end(9, 7, false), 0);
+        let mut look = |_| Some((end(9, 7, false), vec![(PEER, true)], Tick::ms(1_000), replicas()));
+        let (number, _) = c.state(Revision(20), Tick::ms(200), &mut look).expect("a statement");
+        assert_eq!(c.own(R), None, "the shell has not read its clock yet");
+        assert!(part(&mut c, 201).joined.is_empty());
+        c.unproved(number);
+        assert!(c.proved(number, &|_| replicas()).is_empty());
+        assert_eq!(c.own(R), None, "it came too late");
+        assert!(c.is_due(Revision(20), Tick::ms(210)), "and is tried again");
+        say(&mut c, 20, end(20, 7, false), 210);
+        assert_eq!(part(&mut c, 211).joined, vec![(R, 0, at(7))]);
+    }
+
+    #[test]
+    fn without_a_lease_nothing_is_said() {
+        let mut c = Closing::default();
+        note(&mut c, end(9, 7, false), 0);
+        assert!(c.state(Revision(9), Tick::ms(5), &mut |_| None).is_none());
+        let mut over = |_| Some((end(9, 7, false), vec![], Tick::ms(5), replicas()));
+        assert!(c.state(Revision(9), Tick::ms(50), &mut over).is_none(), "it is over already");
+        assert!(!c.is_due(Revision(9), Tick::ms(51)), "not at every step");
+        assert!(c.is_due(Revision(9), Tick::ms(100)));
+    }
+
+    #[test]
+    fn a_stream_that_begins_anew_names_every_idle_range() {
+        let mut c = Closing::default();
+        note(&mut c, end(9, 7, false), 0);
+        say(&mut c, 9, end(9, 7, false), 0);
+        say(&mut c, 20, end(20, 7, false), 200);
+        assert_eq!(part(&mut c, 201).number, 1);
+        assert_eq!(part(&mut c, 202).number, 2);
+        c.has_gap(PEER, Tick::ms(300), &|_| replicas());
+        assert_eq!(part(&mut c, 301).number, 3, "what is on its way may mend it");
+        c.has_gap(PEER, Tick::ms(600), &|_| replicas());
+        let anew = part(&mut c, 601);
+        assert_eq!((anew.number, anew.joined.len()), (1, 1));
+    }
+}

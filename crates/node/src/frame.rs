@@ -343,6 +343,8 @@ fn put_ask(out: &mut Vec<u8>, ask: &Ask) {
                     put_ids(out, 3, &[at.0]);
                     wire::put_span(out, span);
                 }
+                // A node asks it of itself; whoever hears it cannot read it.
+                Spec::Marks { .. } => out.push(0),
                 Spec::Settle { span } => {
                     out.push(4);
                     wire::put_span(out, span);
@@ -387,6 +389,7 @@ fn put_result(out: &mut Vec<u8>, result: &Result<Outcome>) {
                 Answer::Compacted => out.push(2),
                 Answer::Hash { hash, compacted } => put_ids(out, 3, &[*hash, compacted.0]),
                 Answer::Settled { index } => put_ids(out, 4, &[index.0]),
+                Answer::Marks(_) => out.push(0),
             }
         }
         Err(e) => {

@@ -25,6 +25,7 @@
 //! | `serial` | reads that may be answered from an older state |
 //! | `revisions`, `closing`, `closed`, `closes` | what is issued, shown and closed: as leader, as receiver, as bytes |
 //! | `upkeep` | bounds, following the sequencer, the orderly end |
+//! | `marks` | delete marks that say nothing any more are removed |
 //! | `numbers` | fetching revisions in order |
 //! | `liveness` | support between stores |
 //! | `snapshots` | state for who is too far behind |
@@ -48,6 +49,7 @@ pub mod effects;
 mod emit;
 pub mod frame;
 pub mod liveness;
+mod marks;
 mod node;
 mod numbers;
 mod parts;

@@ -291,6 +291,7 @@ impl<E: Engine> Node<E> {
             self.note_end(range, now);
         }
         self.pump_snapshots(now, work, effects)?;
+        self.look_for_marks(now, work, effects);
         self.settle_sink(now, work, effects);
         Ok(())
     }

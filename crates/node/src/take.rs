@@ -40,7 +40,7 @@ impl<E: Engine> Node<E> {
                     replica.prove(&mut work.sink, proof, ready);
                 }
             }
-            Input::Read(origin, result) => self.answer(origin, result, work),
+            Input::Read(origin, result) => self.answer(origin, result, now, work),
             Input::Learned(lesson, learned) => {
                 if let Some(replica) = self.replicas.get_mut(&lesson.range) {
                     replica.learn(lesson, learned);

@@ -474,3 +474,40 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         assert!(failed, "{bug} is not noticed");
     }
 }
+
+/// The task of the look for dead marks that this step begins.
+fn look(n: &mut Node<Mem>, ms: u64) -> range::ReadTask<View> {
+    n.bounds.marks = crate::marks::Marks::default();
+    let mut reads = step(n, ms).reads;
+    assert_eq!(reads.len(), 1, "one look");
+    reads.remove(0)
+}
+
+#[test]
+fn marks_seen_before_a_snapshot_goes_in_are_left_alone() {
+    let mut n = node(3);
+    let mark = engine::keys::version(&Key::user(b"gone"), Revision(3));
+    let mut batch = engine::Batch::new();
+    let mut record = Vec::new();
+    mvcc::Record::mark(0).encode(&mut record);
+    batch.put(engine::Cf::Data, mark, record);
+    engine::Engine::write(n.engine(), &batch, true).unwrap();
+    (n.bounds.compacted, n.bounds.bound) = (Revision(5), Revision(5));
+    let deletes = |fx: &Effects<Mem>| {
+        let ops = fx.write.iter().flat_map(|w| w.batch.ops());
+        ops.filter(|op| matches!(op, engine::Op::Delete(engine::Cf::Data, _))).count()
+    };
+    let task = look(&mut n, 1_000);
+    let answer = Input::Read(task.origin, task.run());
+    assert_eq!(deletes(&take(&mut n, 1_001, vec![answer])), 1, "it is dead");
+    // The same once more, and meanwhile a snapshot begins to be put in: it may bring back what lay beneath.
+    let task = look(&mut n, 2_000);
+    let answer = Input::Read(task.origin, task.run());
+    let replica = n.replicas.get_mut(&RangeId(2)).expect("a replica");
+    let applied = range::state::Applied { index: base::Index(90), term: base::Term(1), ..Default::default() };
+    let engine = n.engine.clone();
+    replica.begin_install(&engine, applied).unwrap();
+    assert_eq!(deletes(&take(&mut n, 2_001, vec![answer])), 0, "what was seen is not what is there");
+    n.bounds.marks = crate::marks::Marks::default();
+    assert!(step(&mut n, 3_000).reads.is_empty(), "no look while the state is being replaced");
+}

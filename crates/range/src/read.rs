@@ -143,7 +143,7 @@ fn read_revision(ask: &ReadAsk) -> Revision {
         // It looks at every version above `compacted`, too.
         Spec::Hash { at, .. } => ask.x.min(*at).min(ask.compacted),
         Spec::Txn(t) => t.success.iter().chain(&t.failure).fold(ask.x, |low, op| lowest(low, op, ask.compacted)),
-        Spec::Scan(_) | Spec::Settle { .. } => ask.x,
+        Spec::Scan(_) | Spec::Settle { .. } | Spec::Marks { .. } => ask.x,
     }
 }
 
@@ -160,7 +160,7 @@ fn check_revision(ask: &ReadAsk, floor: Revision) -> Result<()> {
     let named = match &ask.spec {
         Spec::Scan(r) if r.revision != Revision::ZERO => Some(r.revision),
         Spec::Hash { at, .. } => Some(*at),
-        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } => None,
+        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } | Spec::Marks { .. } => None,
     };
     let at = named.unwrap_or(ask.x);
     if at > ask.x {

@@ -44,6 +44,8 @@ pub struct Replica<V> {
     pub(crate) commit: Index,
     /// A snapshot is being put in: messages wait for it.
     pub(crate) installing: bool,
+    /// Snapshots that were begun to be put in: what was seen of the state before one says nothing about the state after.
+    pub(crate) installs: u64,
     /// The latest quorum round of this leadership that was confirmed.
     pub(crate) confirmed: Option<raft::ReadRound>,
 }
@@ -71,6 +73,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             meta,
             commit: applied.index,
             installing: false,
+            installs: 0,
             confirmed: None,
         }
     }
