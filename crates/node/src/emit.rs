@@ -154,7 +154,7 @@ impl<E: Engine> Node<E> {
         self.count(&work);
         self.door.queued += work.sink.queued;
         effects.samples = std::mem::take(&mut work.sink.samples);
-        effects.revision = self.shown.get();
+        effects.revision = self.revisions.known.get();
         if now >= self.clock.next_status {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());

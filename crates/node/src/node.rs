@@ -278,7 +278,7 @@ impl<E: Engine> Node<E> {
             replica.begin_round(&mut t)?;
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
-            self.shown.raise(Issued::witnessed(replica.applied().max_revision));
+            self.revisions.known.raise(Issued::witnessed(replica.applied().max_revision));
             replica.truncate(&mut t)?;
             self.deadlines.set(range, replica.next_deadline());
             if replica.is_behind() {
@@ -363,7 +363,7 @@ impl<E: Engine> Node<E> {
 
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         for (to, mut beat) in turned.beats {
-            beat.revision = self.shown.get();
+            beat.revision = self.revisions.known.get();
             self.outbox.control(to, &Part::Beat(beat));
         }
         for store in turned.changed {

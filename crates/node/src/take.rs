@@ -116,7 +116,7 @@ impl<E: Engine> Node<E> {
                     self.hops_lost(from, Tick::FAR, effects);
                 }
                 self.set_full(from, beat.full);
-                self.shown.raise(Issued::witnessed(beat.revision));
+                self.revisions.known.raise(Issued::witnessed(beat.revision));
                 self.liveness_turned(turned, now, work)?;
                 self.campaign_where_fresh(now, work)?;
             }

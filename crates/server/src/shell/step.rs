@@ -77,12 +77,7 @@ fn sample(samples: &[(Stage, u64)], step: u64) {
 
 type Back<'a> = (&'a mut Vec<Input<View>>, &'a mut Vec<Input<View>>);
 
-fn carry_out(
-    node: &Node<Rocks>,
-    effects: Effects<Rocks>,
-    (out, ended): (&Outlets, Tick),
-    (back, later): Back<'_>,
-) {
+fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlets, Tick), (back, later): Back<'_>) {
     // Before any answer leaves: whoever asks next sees no older one.
     out.picture.note(effects.revision);
     for f in effects.frames {
