@@ -2,7 +2,7 @@
 
 mod world;
 
-use base::{Key, Revision, Span};
+use base::{Key, Revision, Span, Tick};
 use engine::{Cf, Engine, keys};
 use mvcc::{DeleteReq, Filter, RangeReq, Request};
 use node::ClientAsk;
@@ -36,6 +36,7 @@ fn ask(serializable: bool) -> ClientAsk {
 fn a_node_that_is_cut_off_reads_what_its_clients_were_shown_and_nothing_else() {
     let mut w = World::new(3, &["g", "n"]);
     w.put(0, "a", "0");
+    w.run(1_000);
     let follower = (leader_of(&w, 2) + 1) % 3;
     for (i, key) in ["a", "h", "z", "h"].iter().enumerate() {
         // Cut off at the very moment at which its client hears of its write.
@@ -62,6 +63,8 @@ fn a_node_that_is_cut_off_reads_what_its_clients_were_shown_and_nothing_else() {
 fn a_leader_that_is_cut_off_reads_on_when_its_lease_is_over() {
     let mut w = World::new(3, &["g", "n"]);
     w.put(0, "a", "0");
+    // Until the stores support each other.
+    w.run(1_000);
     let leader = leader_of(&w, 2);
     w.put(leader, "h", "1");
     let shown = w.put(leader, "a", "2");
@@ -93,6 +96,21 @@ fn idle_ranges_are_closed_at_what_is_written_elsewhere() {
     }
 }
 
+#[test]
+fn a_node_that_has_not_applied_what_its_client_wrote_asks_the_leader() {
+    let mut w = World::new(3, &["g"]);
+    w.put(0, "a", "0");
+    w.run(1_000);
+    let follower = (leader_of(&w, 2) + 1) % 3;
+    w.slow_disk[follower] = Tick::ms(80);
+    for i in 0..5 {
+        let shown = w.put(follower, "a", &i.to_string());
+        let (revision, kvs) = w.read(follower, "a", "b", true);
+        assert!(revision >= shown.0, "{shown} was shown, {revision} is read");
+        assert_eq!(kvs[0].1, i.to_string());
+    }
+}
+
 fn marks_on(w: &World, node: usize) -> usize {
     let (lower, upper) = keys::version_span(&Span::users());
     let records = w.nodes[node].engine().records(Cf::Data);
@@ -106,7 +124,7 @@ fn delete_marks_go_when_nothing_lies_beneath_and_hashes_do_not_notice() {
     for key in ["a", "b", "x", "y"] {
         w.put(0, key, "1");
     }
-    let mut delete = |w: &mut World, key: &str| {
+    let delete = |w: &mut World, key: &str| {
         let span = Span::point(&Key::user(key.as_bytes()));
         w.call(1, ClientAsk::Kv(Arc::new(Request::Delete(DeleteReq { span, prev_kv: false })))).unwrap().revision
     };
