@@ -126,7 +126,16 @@ impl<E: Engine> Node<E> {
 fn parts(r: &RangeReq, routes: Vec<Route>, now: Tick) -> Vec<PartState> {
     let part = |route: Route| {
         let spec = Spec::Scan(mvcc::part_of(r, route.span));
-        PartState { range: route.range, spec, asked: None, asked_at: now, retry_at: now, here: false, settled: None, done: None }
+        PartState {
+            range: route.range,
+            spec,
+            asked: None,
+            asked_at: now,
+            retry_at: now,
+            here: false,
+            settled: None,
+            done: None,
+        }
     };
     routes.into_iter().map(part).collect()
 }

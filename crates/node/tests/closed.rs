@@ -45,7 +45,7 @@ fn a_node_that_is_cut_off_reads_what_its_clients_were_shown_and_nothing_else() {
         assert!(full.0 >= shown.0, "{} was shown, {} is read", shown, full.0);
     }
     let shown = w.put(follower, "a", "5");
-    w.cut(follower);
+    w.cut_off(follower);
     let lost = w.begin(follower, ask(false));
     for (from, to, n) in [("a", "b", 1), ("h", "i", 1), ("y", "zz", 1), ("a", "zz", 3)] {
         let (revision, kvs) = w.read(follower, from, to, true);
@@ -68,7 +68,7 @@ fn a_leader_that_is_cut_off_reads_on_when_its_lease_is_over() {
     let leader = leader_of(&w, 2);
     w.put(leader, "h", "1");
     let shown = w.put(leader, "a", "2");
-    w.cut(leader);
+    w.cut_off(leader);
     w.run(4_000);
     let other = (leader + 1) % 3;
     let later = w.put(other, "h", "3");

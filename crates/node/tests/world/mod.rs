@@ -24,7 +24,6 @@ pub struct World {
     pub now: Tick,
     /// How long a write of this node takes.
     pub slow_disk: Vec<Tick>,
-<<<<<<< HEAD
     /// Nodes that are no more.
     pub dead: BTreeSet<usize>,
     /// Ways on which everything is lost, from and to.
@@ -33,10 +32,6 @@ pub struct World {
     pub lose: fn(&Part) -> bool,
     /// So many were.
     pub lost: u64,
-=======
-    /// Nothing gets from this node to any other, nor back.
-    pub cut_off: Vec<bool>,
->>>>>>> 9e823f3 (closed revisions: tests, museum; dead delete marks are removed in the background)
     writes: Vec<VecDeque<(Tick, WriteTask)>>,
     pub answers: BTreeMap<CallId, Result<Outcome>>,
     next: u64,
@@ -67,9 +62,7 @@ impl World {
             }
         }
         let slow_disk = nodes.iter().map(|_| Tick::ZERO).collect();
-        let cut_off = nodes.iter().map(|_| false).collect();
         let writes = nodes.iter().map(|_| VecDeque::new()).collect();
-<<<<<<< HEAD
         let (dead, cut) = (BTreeSet::new(), BTreeSet::new());
         World {
             nodes,
@@ -84,23 +77,14 @@ impl World {
             answers: BTreeMap::new(),
             next: 1,
         }
-=======
-        World { nodes, inbox, now: Tick::ms(2), slow_disk, cut_off, writes, answers: BTreeMap::new(), next: 1 }
->>>>>>> 9e823f3 (closed revisions: tests, museum; dead delete marks are removed in the background)
     }
 
     fn carry_out(&mut self, i: usize, effects: Effects<Mem>) {
         assert!(effects.failed.is_none(), "{:?}", effects.failed);
-<<<<<<< HEAD
         effects.frames.into_iter().for_each(|f| self.send(i, f));
-=======
-        for f in effects.frames {
-            self.send(i, f);
-        }
         if let Some(bound) = effects.bound {
             engine::Engine::set_filter_bound(self.nodes[i].engine(), bound);
         }
->>>>>>> 9e823f3 (closed revisions: tests, museum; dead delete marks are removed in the background)
         if let Some(task) = effects.write {
             self.writes[i].push_back((self.now + self.slow_disk[i], task));
         }
@@ -127,16 +111,11 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: usize, f: node::effects::Outgoing) {
-        let to = f.to.0 as usize - 1;
-        if !self.cut_off[from] && !self.cut_off[to] {
-            self.inbox[to].push_back(Input::Frame(StoreId(from as u64 + 1), f.bytes));
-        }
-    }
-
     /// Nothing gets to this node or away from it any more; what is on its way is lost.
-    pub fn cut(&mut self, node: usize) {
-        self.cut_off[node] = true;
+    pub fn cut_off(&mut self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|o| *o != node) {
+            self.cut.extend([(node, other), (other, node)]);
+        }
         let own = StoreId(node as u64 + 1);
         for (i, inbox) in self.inbox.iter_mut().enumerate() {
             inbox.retain(|input| !matches!(input, Input::Frame(from, _) if i == node || *from == own));
@@ -172,13 +151,7 @@ impl World {
         while self.writes[i].front().is_some_and(|(due, _)| *due <= self.now) {
             let Some((_, task)) = self.writes[i].pop_front() else { return };
             engine::Engine::write(self.nodes[i].engine(), &task.batch, task.sync).unwrap();
-<<<<<<< HEAD
             task.frames.into_iter().for_each(|f| self.send(i, f));
-=======
-            for f in task.frames {
-                self.send(i, f);
-            }
->>>>>>> 9e823f3 (closed revisions: tests, museum; dead delete marks are removed in the background)
             self.inbox[i].push_back(Input::Written(task.seq));
         }
     }
@@ -238,26 +211,12 @@ impl World {
     }
 
     pub fn scan(&mut self, node: usize, from: &str, to: &str) -> (u64, Vec<(String, String, u64)>) {
-<<<<<<< HEAD
-        let ask = range_ask(base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())));
-        let o = self.call(node, ask).unwrap();
-=======
         self.read(node, from, to, false)
     }
 
     pub fn read(&mut self, node: usize, from: &str, to: &str, serializable: bool) -> (u64, Vec<(String, String, u64)>) {
-        let r = RangeReq {
-            span: base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())),
-            revision: Revision::ZERO,
-            limit: 0,
-            sort: None,
-            keys_only: false,
-            count_only: false,
-            serializable,
-            filter: Filter::default(),
-        };
-        let o = self.call(node, ClientAsk::Kv(Arc::new(Request::Range(r)))).unwrap();
->>>>>>> 9e823f3 (closed revisions: tests, museum; dead delete marks are removed in the background)
+        let ask = read_ask(base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())), serializable);
+        let o = self.call(node, ask).unwrap();
         let Answer::Kv(Reply::Range(reply)) = o.answer else { panic!("a scan is answered with a scan") };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let kvs = reply.kvs.iter().map(|kv| (text(&kv.key.raw()), text(&kv.value), kv.modified.0)).collect();
@@ -266,6 +225,10 @@ impl World {
 }
 
 fn range_ask(span: base::Span) -> ClientAsk {
+    read_ask(span, false)
+}
+
+fn read_ask(span: base::Span, serializable: bool) -> ClientAsk {
     let r = RangeReq {
         span,
         revision: Revision::ZERO,
@@ -273,7 +236,7 @@ fn range_ask(span: base::Span) -> ClientAsk {
         sort: None,
         keys_only: false,
         count_only: false,
-        serializable: false,
+        serializable,
         filter: Filter::default(),
     };
     ClientAsk::Kv(Arc::new(Request::Range(r)))
