@@ -347,6 +347,7 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
         asked: None,
         asked_at: Tick::ZERO,
         retry_at: Tick::ZERO,
+        here: false,
         settled: Some(base::Index(0)),
         done: None,
     };
