@@ -274,9 +274,10 @@ fn whoever_names_no_revision_is_never_told_that_it_is_compacted() {
         n.replicas.get_mut(&RangeId(2)).unwrap().admit(&mut work().sink, ask);
         n.dirty.insert(RangeId(2));
         let effects = step(&mut n, 250);
-        outcomes.extend(effects.leased.into_iter().map(|(_, l)| match l.into_unproved() {
-            Ready::Reply(_, Err(e)) => e.kind,
-            _ => Kind::Unknown,
+        outcomes.extend(effects.leased.into_iter().filter_map(|(_, l)| match l.into_unproved() {
+            Ready::Reply(_, Err(e)) => Some(e.kind),
+            Ready::Closes(_) => None,
+            _ => Some(Kind::Unknown),
         }));
     }
     assert_eq!(outcomes, [Kind::Retry, Kind::Unknown, Kind::Refused(Refusal::Compacted)], "again, read, refused");
