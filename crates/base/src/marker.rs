@@ -19,9 +19,9 @@ pub fn visit(name: &'static str) {
         if seen.is_empty() {
             seen.resize(PLACES, ("", 0));
         }
-        let mut at = (name.as_ptr() as usize).wrapping_mul(0x9e37_79b9) >> 7;
-        for _ in 0..PLACES {
-            let place = &mut seen[at % PLACES];
+        let first = (name.as_ptr() as usize).wrapping_mul(0x9e37_79b9) >> 7;
+        for step in 0..PLACES {
+            let place = &mut seen[(first + step) % PLACES];
             if place.0.is_empty() {
                 place.0 = name;
             }
@@ -29,7 +29,6 @@ pub fn visit(name: &'static str) {
                 place.1 += 1;
                 return;
             }
-            at += 1;
         }
         unreachable!("there are fewer markers than places");
     });
