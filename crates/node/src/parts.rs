@@ -3,11 +3,11 @@
 use crate::calls::{PAUSE, State};
 use crate::effects::{ClientAsk, Effects};
 use crate::frame::{Ask, Part};
-use crate::node::{Node, Work, turn};
+use crate::node::{Node, Work};
 use base::{CallId, Error, Index, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
 use engine::Engine;
-use mvcc::{Reply, Request};
-use range::{Answer, Origin, Outcome, ReadAsk, Spec, Turn};
+use mvcc::{RangeReq, Reply, Request};
+use range::{Answer, Origin, Outcome, ReadAsk, Spec};
 use router::Plan;
 
 #[derive(Debug)]
@@ -18,8 +18,6 @@ pub(crate) struct PartState {
     pub asked: Option<StoreId>,
     pub asked_at: Tick,
     pub retry_at: Tick,
-    /// Being read from the local replica, whoever leads.
-    pub here: bool,
     /// A hash is summed over the local replica once it has applied this.
     pub settled: Option<Index>,
     pub done: Option<Answer>,
@@ -36,7 +34,6 @@ impl<E: Engine> Node<E> {
             asked: None,
             asked_at: now,
             retry_at: now,
-            here: false,
             settled: None,
             done: None,
         };
@@ -44,7 +41,7 @@ impl<E: Engine> Node<E> {
             ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
                 (Request::Range(r), Ok(Plan::Scan(routes))) => routes
                     .into_iter()
-                    .map(|route| part(route.range, Spec::Scan(mvcc::part_of(r, route.span))))
+                    .map(|route| part(route.range, Spec::Scan(RangeReq { span: route.span, ..r.clone() })))
                     .collect(),
                 _ => {
                     call.state = State::Parked(now);
@@ -83,7 +80,7 @@ impl<E: Engine> Node<E> {
                 break;
             }
             if let Some(index) = p.settled {
-                self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), (now, &mut *work, &mut *effects));
+                self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), effects);
                 continue;
             }
             self.ask_part((id, i as u32), p, (x, compacted, call.deadline), now, work);
@@ -93,7 +90,6 @@ impl<E: Engine> Node<E> {
         } else if parts.iter().all(|p| p.done.is_some()) {
             marker!("call.all parts are there");
             let done = parts.iter_mut().filter_map(|p| p.done.take()).collect();
-            self.revisions.show(x);
             effects.replies.push((id, combine(&call.ask, done, x)));
             return;
         }
@@ -132,13 +128,15 @@ impl<E: Engine> Node<E> {
         origin: Origin,
         p: &mut PartState,
         (index, x, compacted): (Index, Revision, Revision),
-        (now, work, effects): (Tick, &mut Work<E::View>, &mut Effects<E>),
+        effects: &mut Effects<E>,
     ) {
-        let Some(replica) = self.replicas.get(&p.range).filter(|r| r.readable() >= index) else { return };
+        let Some(replica) = self.replicas.get_mut(&p.range).filter(|r| r.readable() >= index) else { return };
         marker!("hash.local replica is there");
         p.asked = Some(self.identity.store);
         let ask = ReadAsk { origin, spec: p.spec.clone(), x, compacted, fetches: 0, deadline: Tick::FAR };
-        effects.reads.push(replica.read_as_it_stands(&mut turn!(self, work, now), ask));
+        let task = replica.read_as_it_stands(&self.engine, ask);
+        self.bounds.pins.push_back(task.pin.clone());
+        effects.reads.push(task);
     }
 
     /// One part of a call is there, or must be asked for again.
