@@ -6,7 +6,7 @@ use crate::frame::{Ask, Part};
 use crate::node::{Node, Work};
 use base::{CallId, Error, Index, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
 use engine::Engine;
-use mvcc::{RangeReq, Reply, Request};
+use mvcc::{Reply, Request};
 use range::{Answer, Origin, Outcome, ReadAsk, Spec};
 use router::Plan;
 
@@ -41,7 +41,7 @@ impl<E: Engine> Node<E> {
             ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
                 (Request::Range(r), Ok(Plan::Scan(routes))) => routes
                     .into_iter()
-                    .map(|route| part(route.range, Spec::Scan(RangeReq { span: route.span, ..r.clone() })))
+                    .map(|route| part(route.range, Spec::Scan(mvcc::part_of(r, route.span))))
                     .collect(),
                 _ => {
                     call.state = State::Parked(now);
