@@ -124,6 +124,7 @@ fn one_and_five_nodes_lose_nothing() {
         std::thread::sleep(Duration::from_secs(2));
         victims.iter().for_each(|v| cluster.start_node(*v));
         load.wait_acked(200, Duration::from_secs(20)).expect("writes go on");
-        judge(&cluster, load, vec![(at, at + AFTERMATH)]);
+        // The load begins while leaders still move to the sequencer's node, and a move of leadership may burn numbers.
+        judge(&cluster, load, vec![(0, at + AFTERMATH)]);
     }
 }

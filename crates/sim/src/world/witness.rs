@@ -16,6 +16,9 @@ use range::snapshot::state_span;
 use range::state::Applied;
 use std::collections::BTreeMap;
 
+/// Term, whether it leads, its log's state and four indexes, as last seen of one replica.
+type Seen = (Term, bool, u64, [Index; 4]);
+
 /// What is remembered to be shown.
 pub(super) struct Witness {
     ranges: Vec<Descriptor>,
@@ -25,7 +28,7 @@ pub(super) struct Witness {
     stations: BTreeMap<RangeId, BTreeMap<Index, u64>>,
     applied: BTreeMap<(usize, RangeId), Applied>,
     /// The last view of each replica, without what is constant.
-    seen: BTreeMap<(usize, RangeId), (Term, bool, u64, [Index; 4])>,
+    seen: BTreeMap<(usize, RangeId), Seen>,
 }
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
