@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lanes unit-short sim-fresh build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster cluster-short \
+.PHONY: help demo test lanes unit-short sim-fresh museum-short build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster cluster-short \
 	conformance readme sim sim-debug museum explore mutants bench compare
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
@@ -35,11 +35,11 @@ demo: setup
 	@$(CARGO) build $(ALL) --bin flotilla
 	@exec "$(FLOTILLA_BIN)" demo
 
-test: setup-test peers format clippy build tidy unit sim-short sim-fresh api conformance cluster-short readme
+test: setup-test peers format clippy build tidy unit sim-short museum-short api conformance cluster-short readme
 	@printf '\nall of it passed\n'
 
 # What belongs into `make test` too once it has been green often enough.
-lanes: cluster
+lanes: sim-fresh cluster
 	@printf '\nall lanes passed\n'
 
 ## what a bare machine lacks
@@ -104,9 +104,12 @@ sim-short:
 	@$(SIM) determinism --seeds 5
 	@$(SIM) crash-points --recoveries $(CRASH_RECOVERIES)
 
-sim-fresh:
-	$(call say,simulated faults: two of the museum; fresh seeds)
+museum-short:
+	$(call say,two of the museum)
 	@$(SIM) museum --rotate 2
+
+sim-fresh:
+	$(call say,simulated faults: fresh seeds)
 	@$(SIM) sim --minutes $(FRESH_MINUTES)
 
 processes: api conformance cluster
