@@ -12,7 +12,7 @@ use crate::record::Record;
 use base::{Key, Revision};
 
 /// Keys remembered at most; about a hundred bytes each.
-const MOST_SLOTS: usize = 1 << 17;
+const MOST_SLOTS: usize = 1 << 18;
 /// Slots to begin with.
 const FIRST_SLOTS: usize = 1 << 6;
 /// A longer key is not remembered.
@@ -79,7 +79,7 @@ impl Heads {
         if bytes.len() > LONGEST_KEY {
             return;
         }
-        if self.slots.is_empty() || (self.forgotten > self.slots.len() / 4 && self.slots.len() < MOST_SLOTS) {
+        if self.slots.is_empty() || (self.forgotten > self.slots.len() / 16 && self.slots.len() < MOST_SLOTS) {
             self.grow();
         }
         let (hash, head) = (hash(bytes), Head::of(modified, record));
