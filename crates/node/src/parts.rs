@@ -159,10 +159,18 @@ impl<E: Engine> Node<E> {
                 let at = hash_at.filter(|r| *r != Revision::ZERO).unwrap_or(*x);
                 let Spec::Settle { span } = &p.spec else { return };
                 p.spec = Spec::Hash { span: span.clone(), at };
+                let overtaken = at < *compacted || at < bound;
+                let named = hash_at.is_some_and(|r| r != Revision::ZERO) || base::bug!("newest-hash-refused");
+                if overtaken && !named {
+                    // As for reads: X came late, and whoever names no revision is not refused for that.
+                    marker!("hash.x overtaken");
+                    call.state = State::Parked(p.retry_at);
+                    return;
+                }
                 p.retry_at = Tick::ZERO;
                 let refusal = if at > *x {
                     Some(Refusal::FutureRevision)
-                } else if at < *compacted || at < bound {
+                } else if overtaken {
                     Some(Refusal::Compacted)
                 } else {
                     None

@@ -334,7 +334,7 @@ impl<E: Engine> Node<E> {
             // Nothing of it is in: the replica is what it was, and hears again.
             marker!("snapshot.no room to put it in");
             if let Some(replica) = self.replicas.get_mut(&range) {
-                replica.install_failed();
+                replica.install_failed(&mut turn!(self, work, now))?;
                 self.dirty.insert(range);
             }
             self.outbox.now(from, &Part::Refused(range, theirs));

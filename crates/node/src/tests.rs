@@ -358,6 +358,25 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
 }
 
 #[test]
+fn whoever_names_no_revision_is_never_told_that_its_hash_is_compacted() {
+    let answer = |at: u64| {
+        let mut n = node(3);
+        // X came late, from before a compaction that this node has heard of otherwise.
+        n.bounds.compacted = Revision(9);
+        let ask = ClientAsk::Hash(Revision(at));
+        n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state: State::Asking, misled: false });
+        n.begin_parts(CallId(8), Revision(7), Tick::ms(3));
+        let settled = Outcome { revision: Revision(7), answer: Answer::Settled { index: base::Index(5) } };
+        n.part_answered(CallId(8), 0, Ok(settled));
+        let again = matches!(n.calls.open[&CallId(8)].state, State::Parked(_));
+        (again, n.calls.failed.pop().map(|(_, e)| e.kind))
+    };
+    assert_eq!(answer(0), (true, None), "a new X is fetched");
+    assert_eq!(answer(7), (false, Some(Kind::Refused(Refusal::Compacted))));
+    assert_eq!(answer(8), (false, Some(Kind::Refused(Refusal::FutureRevision))));
+}
+
+#[test]
 fn a_replica_that_takes_a_snapshot_in_wants_no_turn() {
     let mut n = node(3);
     step(&mut n, 2);
@@ -367,6 +386,47 @@ fn a_replica_that_takes_a_snapshot_in_wants_no_turn() {
     let applied = range::state::Applied { index: base::Index(50), ..replica.applied() };
     replica.begin_install(&engine, applied).unwrap();
     assert_eq!(replica.next_deadline(), Tick::FAR, "a deadline that nobody serves would wake the node for ever");
+}
+
+#[test]
+fn whoever_may_be_elected_without_another_word_takes_no_snapshot() {
+    let mut n = node(3);
+    step(&mut n, 2);
+    let (now, mut w) = (Tick::ms(3), work());
+    let replica = n.replicas.get_mut(&RangeId(2)).unwrap();
+    replica.campaign(&mut turn!(n, w, now)).unwrap();
+    assert!(replica.wants_snapshot(base::Index(50)));
+    let yes = raft::VoteAnswer { term: base::Term(2), granted: true, commit: (base::Index(0), base::Term(0)) };
+    let from = Place { replica: ReplicaId(2), store: StoreId(2) };
+    replica.receive(&mut turn!(n, w, now), from, raft::Message::PreVoteAck(yes)).unwrap();
+    assert_eq!(replica.group().role(), raft::Role::Candidate);
+    // A vote may be here already, and its own is on its way to the disk.
+    assert!(!replica.wants_snapshot(base::Index(50)), "it would lead while a snapshot goes in");
+}
+
+#[test]
+fn a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone() {
+    let mut n = node(3);
+    let engine = n.engine.clone();
+    step(&mut n, 2);
+    let asks = Beat { asks: true, ..beat(None) };
+    n.liveness.receive(StoreId(2), &asks, Tick::ms(2), true, &mut Turned::default());
+    let (from, term) = (Place { replica: ReplicaId(2), store: StoreId(2) }, base::Term(2));
+    let base = (range::state::FIRST_INDEX, range::state::FIRST_TERM);
+    let epoch = n.liveness.supports().given(StoreId(2));
+    let append = raft::Append { term, base, commit: base.0, epoch, acked: base::Index(0), entries: vec![] };
+    let (now, mut w) = (Tick::ms(3), work());
+    let replica = n.replicas.get_mut(&RangeId(2)).unwrap();
+    replica.receive(&mut turn!(n, w, now), from, raft::Message::Append(append)).unwrap();
+    let applied = range::state::Applied { index: base::Index(50), ..replica.applied() };
+    replica.begin_install(&engine, applied).unwrap();
+    // The leader's store is silent, and its support ends.
+    take(&mut n, 1_500, vec![]);
+    assert_eq!(n.liveness.supports().given(StoreId(2)), None);
+    let now = Tick::ms(1_501);
+    let replica = n.replicas.get_mut(&RangeId(2)).unwrap();
+    replica.install_failed(&mut turn!(n, w, now)).unwrap();
+    assert!(replica.next_deadline() < Tick::FAR, "nobody else may be able to lead");
 }
 
 #[test]
@@ -452,7 +512,10 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 12] = [
+    let cases: [(&'static str, fn()); 15] = [
+        ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
+        ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
+        ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),

@@ -27,7 +27,9 @@ pub fn position(view: &impl Read, d: &Descriptor) -> Result<Applied> {
 impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Would a snapshot at this position bring this replica forward?
     pub fn wants_snapshot(&self, index: Index) -> bool {
-        !self.installing && index > self.commit && self.lead.is_none()
+        // Who campaigns may win without another message, when its own vote is durable: a leader takes no snapshot.
+        let campaigns = self.group.role() == raft::Role::Candidate && !base::bug!("candidate-takes-a-snapshot");
+        !self.installing && index > self.commit && self.lead.is_none() && !campaigns
     }
 
     /// All records are staged: what is cleared, and what is written with them. Until `installed` the replica is deaf.
@@ -95,10 +97,16 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.with_group(turn, |group, ctx, out| group.install(ctx, snapshot, out))
     }
 
-    /// It could not be put in: the replica stays what it was.
-    pub fn install_failed(&mut self) {
+    /// It could not be put in: the replica stays what it was, and looks at what it did not hear of meanwhile: its leader
+    /// may have lost the support that held back its own election.
+    pub fn install_failed<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
         marker!("snapshot.install failed");
         self.installing = false;
+        if base::bug!("nothing-heard-after-a-failed-install") {
+            return Ok(());
+        }
+        let own = self.place.store;
+        self.with_group(turn, |group, ctx, out| group.liveness_changed(ctx, own, out))
     }
 
     /// A snapshot to this member ended.

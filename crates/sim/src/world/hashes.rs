@@ -4,7 +4,7 @@
 use super::{Event, MS, SEC, World};
 use crate::check::Rule;
 use crate::report::Part;
-use base::{CallId, Revision, Rng, StoreId, Tick};
+use base::{CallId, Kind, Refusal, Revision, Rng, StoreId, Tick};
 use node::{ClientAsk, Input};
 use range::{Answer, Outcome};
 use std::collections::BTreeMap;
@@ -63,8 +63,13 @@ impl World<'_> {
     /// A node answers.
     pub(super) fn summed(&mut self, host: usize, call: CallId, result: base::Result<Outcome>) {
         let store = StoreId(host as u64 + 1);
-        let Ok(Outcome { revision, answer: Answer::Hash { hash, compacted } }) = result else { return };
         let asked = self.hashes.asked[(call.0 - HASHES) as usize];
+        if asked == Revision::ZERO && result.as_ref().is_err_and(|e| e.kind == Kind::Refused(Refusal::Compacted)) {
+            let text = || format!("{store} says that the newest revision is compacted: {call} asks for its hash");
+            let verdict = self.rules.broken(Rule::CompactionHonoured, text);
+            self.judge(verdict);
+        }
+        let Ok(Outcome { revision, answer: Answer::Hash { hash, compacted } }) = result else { return };
         let at = if asked == Revision::ZERO { revision } else { asked };
         self.trace(format_args!("{store} says the hash at {at}, compacted {compacted}: {hash:016x}"));
         let (first, by) = *self.hashes.sums.entry((at, compacted)).or_insert((hash, store));
