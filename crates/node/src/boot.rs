@@ -1,5 +1,6 @@
 //! Bootstrap of an empty store, and reading a store back.
 
+use crate::depth::Heard;
 use base::codec::{get_bytes, get_u64, put_bytes, put_u64};
 use base::{
     BootId, ClusterId, Descriptor, Epoch, Error, Incarnation, Place, RangeId, ReplicaId, Result, Span, StoreId, Tick,
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use engine::{Batch, Cf, Engine, Read, keys};
 use placement::record;
 use range::state;
+use std::collections::BTreeMap;
 
 /// What a cluster is founded with: the same on every store, or they are not one cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +73,8 @@ const INCARNATION: &str = "incarnation";
 const DIRECTORY: &str = "directory";
 const BOUND: &str = "filter bound";
 const PROMISED: &str = "longest promise";
+const DEPTH: &str = "depth";
+const HEARD: &str = "depth of peers";
 
 /// Who is on this disk; `None` when it is empty.
 pub fn identity(read: &impl Read) -> Result<Option<Identity>> {
@@ -146,6 +150,38 @@ pub fn bound(read: &impl Read) -> Result<base::Revision> {
 /// Persists a bound; the filter may use it when the batch is durable.
 pub fn put_bound(batch: &mut Batch, bound: base::Revision) {
     batch.put(Cf::Data, keys::store(BOUND), record::revision_value(bound));
+}
+
+/// How many synced writes this store has made.
+pub(crate) fn depth(read: &impl Read) -> Result<u64> {
+    read.get(Cf::Data, &keys::store(DEPTH))?.map_or(Ok(0), |mut b| get_u64(&mut b))
+}
+
+pub(crate) fn put_depth(batch: &mut Batch, depth: u64) {
+    let mut value = Vec::with_capacity(10);
+    put_u64(&mut value, depth);
+    batch.put(Cf::Data, keys::store(DEPTH), value);
+}
+
+/// What is remembered of the depths of peers.
+pub(crate) fn heard(read: &impl Read) -> Result<BTreeMap<StoreId, Heard>> {
+    let mut out = BTreeMap::new();
+    let Some(mut b) = read.get(Cf::Data, &keys::store(HEARD))? else { return Ok(out) };
+    while !b.is_empty() {
+        let (store, life) = (StoreId(get_u64(&mut b)?), Incarnation(get_u64(&mut b)?));
+        out.insert(store, Heard { life, depth: get_u64(&mut b)?, ..Heard::default() });
+    }
+    Ok(out)
+}
+
+pub(crate) fn put_heard(batch: &mut Batch, heard: &BTreeMap<StoreId, Heard>) {
+    let mut value = Vec::with_capacity(16 * heard.len());
+    for (store, h) in heard {
+        for v in [store.0, h.life.0, h.depth] {
+            put_u64(&mut value, v);
+        }
+    }
+    batch.put(Cf::Data, keys::store(HEARD), value);
 }
 
 /// The boot ids of peers, as first met.

@@ -294,6 +294,9 @@ fn put_beat(out: &mut Vec<u8>, b: &Beat) {
     for s in &b.vouches {
         put_u64(out, s.0);
     }
+    for v in [b.depth, b.remembered.0.0, b.remembered.1] {
+        put_u64(out, v);
+    }
 }
 
 fn get_beat(b: &mut Bytes) -> Result<Beat> {
@@ -311,7 +314,23 @@ fn get_beat(b: &mut Bytes) -> Result<Beat> {
         vouches.push(StoreId(get_u64(b)?));
     }
     let (asks, is_reply, goodbye, full) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0, bits & 32 != 0);
-    Ok(Beat { incarnation, n, asks, sent, duration, support, withdrawn, vouches, is_reply, goodbye, full, revision })
+    let (depth, remembered) = (get_u64(b)?, (Incarnation(get_u64(b)?), get_u64(b)?));
+    Ok(Beat {
+        incarnation,
+        n,
+        asks,
+        sent,
+        duration,
+        support,
+        withdrawn,
+        vouches,
+        is_reply,
+        goodbye,
+        full,
+        revision,
+        depth,
+        remembered,
+    })
 }
 
 fn put_ask(out: &mut Vec<u8>, ask: &Ask) {

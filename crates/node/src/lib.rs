@@ -25,6 +25,7 @@
 //! | `upkeep` | bounds, following the sequencer, the orderly end |
 //! | `numbers` | fetching revisions in order |
 //! | `liveness` | support between stores |
+//! | `depth` | does this disk still hold what its peers remember? |
 //! | `snapshots` | state for who is too far behind |
 //! | `frame`, `wire` | the bytes between nodes |
 //! | `emit` | frames and the write task |
@@ -39,6 +40,7 @@
 
 pub mod boot;
 mod calls;
+mod depth;
 pub mod effects;
 mod emit;
 pub mod frame;

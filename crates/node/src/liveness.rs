@@ -37,6 +37,10 @@ pub struct Beat {
     pub full: bool,
     /// "I know that revisions up to this one are issued": for headers that name no key. The node fills it in.
     pub revision: Revision,
+    /// How deep the sender's store is. The node fills it in, and what follows.
+    pub depth: u64,
+    /// How deep the receiver's has been in other lives than this one of it.
+    pub remembered: (Incarnation, u64),
 }
 
 #[derive(Clone, Default, Debug)]
@@ -185,6 +189,8 @@ impl Liveness {
             goodbye: self.gone,
             full: self.full,
             revision: Revision::ZERO,
+            depth: 0,
+            remembered: (Incarnation::default(), 0),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::boot::{self, Identity};
 use crate::calls::Calls;
+use crate::depth::Depths;
 use crate::effects::{Effects, Input, WriteTask};
 use crate::emit::Outbox;
 use crate::frame::Part;
@@ -47,6 +48,8 @@ pub(crate) struct Outstanding {
     pub since: Tick,
     pub receipts: Vec<Receipt>,
     pub bound: Option<Revision>,
+    /// How deep the store is with it.
+    pub depth: u64,
 }
 
 /// What replicas share during one step.
@@ -84,6 +87,7 @@ pub struct Node<E: Engine> {
 pub(crate) struct Writes {
     pub outstanding: VecDeque<Outstanding>,
     pub next: u64,
+    pub depths: Depths,
 }
 
 /// What keeps calls out.
@@ -205,6 +209,7 @@ impl<E: Engine> Node<E> {
         let bound = boot::bound(&engine)?;
         engine.set_filter_bound(bound);
         let compacted = replicas.get(&RangeId::META).and_then(Replica::meta).map_or(Revision::ZERO, |m| m.compacted);
+        let depths = Depths::new(boot::depth(&engine)?, boot::heard(&engine)?);
         let shown = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
         let dirty = replicas.keys().copied().collect();
         Ok(Node {
@@ -213,7 +218,7 @@ impl<E: Engine> Node<E> {
             snapshots: Snapshots::new(incarnation),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
-            writes: Writes { outstanding: VecDeque::new(), next: 1 },
+            writes: Writes { outstanding: VecDeque::new(), next: 1, depths },
             deadlines: Deadlines::default(),
             door: Door::default(),
             shown: Issued::witnessed(shown.max(Revision::FIRST)),
@@ -361,6 +366,8 @@ impl<E: Engine> Node<E> {
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         for (to, mut beat) in turned.beats {
             beat.revision = self.shown.get();
+            let (depths, life) = (&self.writes.depths, self.liveness.incarnation_of(to));
+            (beat.depth, beat.remembered) = (depths.durable(), (life, depths.remembered(to, life)));
             self.outbox.control(to, &Part::Beat(beat));
         }
         for store in turned.changed {
@@ -385,6 +392,7 @@ impl<E: Engine> Node<E> {
     ) -> Result<()> {
         while self.writes.outstanding.front().is_some_and(|o| o.seq <= seq) {
             let Some(o) = self.writes.outstanding.pop_front() else { break };
+            self.writes.depths.reached(o.depth);
             for receipt in o.receipts {
                 if let Some(replica) = self.replicas.get_mut(&receipt.range) {
                     self.dirty.insert(receipt.range);
@@ -469,12 +477,15 @@ impl<E: Engine> Node<E> {
     }
 
     /// Takes a write task's number and remembers what it carries.
-    pub(crate) fn hand_out(&mut self, batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
+    pub(crate) fn hand_out(&mut self, mut batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
         let seq = self.writes.next;
         self.writes.next += 1;
         let fresh = self.bounds.fresh.take();
         let bound = if base::bug!("any-write-ends-the-writing-bound") { self.bounds.writing } else { fresh };
-        self.writes.outstanding.push_back(Outstanding { seq, since: now, receipts, bound });
+        // A task without changes only waits its turn, and must not cost a sync of its own.
+        let counts = sync && !batch.is_empty();
+        let depth = if counts { self.writes.depths.count(&mut batch, now, self.config.heartbeat) } else { 0 };
+        self.writes.outstanding.push_back(Outstanding { seq, since: now, receipts, bound, depth });
         WriteTask { seq, batch, sync, frames: Vec::new() }
     }
 }

@@ -113,6 +113,8 @@ impl<E: Engine> Node<E> {
                     // What was handed to its earlier life will not be answered.
                     self.hops_lost(from, Tick::FAR, effects);
                 }
+                self.writes.depths.check(from, self.incarnation, beat.remembered)?;
+                self.writes.depths.hear(from, beat.incarnation, beat.depth);
                 self.set_full(from, beat.full);
                 self.shown.raise(Issued::witnessed(beat.revision));
                 self.liveness_turned(turned, now, work)?;

@@ -454,6 +454,8 @@ fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
         goodbye: false,
         full: false,
         revision: Revision(9),
+        depth: 0,
+        remembered: (Incarnation(0), 0),
     }
 }
 

@@ -44,7 +44,7 @@
 //! Auto-leave of the joint state: the range above proposes it, because it counts epochs. Batching of proposals: what one
 //! step proposes to a range is one entry already. Checksums: frames and records have theirs. A memory of followers'
 //! promises across restarts: the store's gate stands for all of them. What a replica acknowledged to leaders that lead no more:
-//! only the present leader says it back ([`Lost`]).
+//! only the present leader says it back ([`Lost`]); the node above remembers how much the stores of others had written.
 
 #![forbid(unsafe_code)]
 

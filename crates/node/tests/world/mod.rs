@@ -26,6 +26,9 @@ pub struct World {
     pub slow_disk: Vec<Tick>,
     /// Nodes that are no more.
     pub dead: BTreeSet<usize>,
+    /// Nodes that may stop themselves, and why they did.
+    pub may_stop: BTreeSet<usize>,
+    pub stopped: BTreeMap<usize, String>,
     /// Ways on which everything is lost, from and to.
     pub cut: BTreeSet<(usize, usize)>,
     /// Frames that carry one of these are lost.
@@ -70,6 +73,8 @@ impl World {
             now: Tick::ms(2),
             slow_disk,
             dead,
+            may_stop: BTreeSet::new(),
+            stopped: BTreeMap::new(),
             cut,
             lose: |_| false,
             lost: 0,
@@ -80,7 +85,12 @@ impl World {
     }
 
     fn carry_out(&mut self, i: usize, effects: Effects<Mem>) {
-        assert!(effects.failed.is_none(), "{:?}", effects.failed);
+        if let Some(e) = effects.failed {
+            assert!(self.may_stop.contains(&i), "{e}");
+            self.stopped.insert(i, e.text);
+            self.dead.insert(i);
+            return;
+        }
         effects.frames.into_iter().for_each(|f| self.send(i, f));
         if let Some(task) = effects.write {
             self.writes[i].push_back((self.now + self.slow_disk[i], task));
@@ -121,6 +131,18 @@ impl World {
         for (other, inbox) in self.inbox.iter_mut().enumerate().filter(|(other, _)| *other != i) {
             assert!(!self.dead.contains(&other), "one death at a time");
             inbox.push_back(Input::Disconnected(StoreId(i as u64 + 1)));
+        }
+    }
+
+    /// A node that is no more comes back with this disk.
+    pub fn restart(&mut self, i: usize, disk: Mem) {
+        self.nodes[i] = Node::open(Config::default(), disk, Rng::new(i as u64 + 1), self.now).unwrap();
+        self.dead.remove(&i);
+        (self.inbox[i], self.writes[i]) = (VecDeque::new(), VecDeque::new());
+        for other in (0..self.nodes.len()).filter(|other| *other != i && !self.dead.contains(other)).collect::<Vec<_>>()
+        {
+            self.inbox[i].push_back(Input::Connected(StoreId(other as u64 + 1)));
+            self.inbox[other].push_back(Input::Connected(StoreId(i as u64 + 1)));
         }
     }
 
