@@ -124,7 +124,8 @@ impl Meter {
             let line = &self.lines[*rpc as usize];
             for (code, name) in CODES.iter().enumerate() {
                 let n = if code == 0 { &line.ok } else { &line.failed[code] }.load(Relaxed);
-                if code == 0 || n > 0 {
+                // A rate sees no first failure unless the line was there before, with nothing counted yet.
+                if code == 0 || n > 0 || rpc.missing().is_none() {
                     let labels = labels(*rpc);
                     writeln!(out, "grpc_server_handled_total{{grpc_code=\"{name}\",{labels}}} {n}").expect("a string");
                 }
@@ -188,5 +189,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_built_shows_every_code_before_anything_happens() {
+        let mut text = String::new();
+        Meter::default().render(&mut text);
+        let lines =
+            |labels: &str| text.lines().filter(|l| l.starts_with("grpc_server_handled") && l.contains(labels)).count();
+        assert_eq!(lines("grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\""), CODES.len());
+        assert_eq!(lines("grpc_method=\"LeaseGrant\""), 1);
     }
 }
