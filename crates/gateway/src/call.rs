@@ -162,10 +162,10 @@ where
     let answer = match asked {
         Ok((ask, call)) if ask.heavy() => {
             let answer = verb(gateway.clone(), ask, call);
-            let task = tokio::spawn(async move { answer.await.map(|a| wire::frame(&a)) });
+            let task = tokio::spawn(async move { answer.await.and_then(|a| wire::frame(&a)) });
             task.await.unwrap_or_else(|e| Err(Status::internal(format!("the answer was lost: {e}"))))
         }
-        Ok((ask, call)) => verb(gateway.clone(), ask, call).await.map(|a| wire::frame(&a)),
+        Ok((ask, call)) => verb(gateway.clone(), ask, call).await.and_then(|a| wire::frame(&a)),
         Err(status) => Err(status),
     };
     gateway.backend.handled(rpc, u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX));

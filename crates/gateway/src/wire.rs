@@ -71,14 +71,25 @@ fn cut(mut all: Bytes) -> Result<Bytes, Status> {
     Ok(all)
 }
 
+/// Bytes of the largest answer, as in Go's gRPC: clients cannot take more, whatever they allow.
+const MOST_SENT: usize = i32::MAX as usize;
+
 /// A message with its prefix.
-pub fn frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
+pub fn frame(message: &impl Message) -> Result<Bytes, Status> {
+    let length = sendable(message.encoded_len())?;
     let mut out = BytesMut::with_capacity(PREFIX + length);
     out.put_u8(0);
-    out.put_u32(u32::try_from(length).expect("a reply is smaller than 4 GiB"));
+    out.put_u32(length as u32);
     message.encode_raw(&mut out);
-    out.freeze()
+    Ok(out.freeze())
+}
+
+fn sendable(length: usize) -> Result<usize, Status> {
+    if length <= MOST_SENT {
+        return Ok(length);
+    }
+    let text = format!("grpc: trying to send message larger than max ({length} vs. {MOST_SENT})");
+    Err(Status::resource_exhausted(text))
 }
 
 /// Answers with one framed message. False when the caller is gone.
@@ -131,9 +142,17 @@ mod tests {
     #[test]
     fn a_message_survives_its_frame() {
         let put = PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
-        let message = cut(frame(&put)).unwrap();
+        let message = cut(frame(&put).unwrap()).unwrap();
         assert_eq!(PutRequest::decode(message).unwrap(), put);
-        assert_eq!(cut(frame(&PutRequest::default())).unwrap(), Bytes::new());
+        assert_eq!(cut(frame(&PutRequest::default()).unwrap()).unwrap(), Bytes::new());
+    }
+
+    #[test]
+    fn an_answer_that_no_client_can_take_is_refused_in_grpcs_words() {
+        assert_eq!(sendable(MOST_SENT).unwrap(), MOST_SENT);
+        let status = sendable(MOST_SENT + 1).unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "grpc: trying to send message larger than max (2147483648 vs. 2147483647)");
     }
 
     #[test]
