@@ -145,6 +145,7 @@ impl<E: Engine> Node<E> {
         self.door.queued += work.sink.queued;
         effects.samples = std::mem::take(&mut work.sink.samples);
         effects.revision = self.shown.get();
+        self.clock.now = now;
         if now >= self.clock.next_status {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());

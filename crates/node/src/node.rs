@@ -112,6 +112,8 @@ pub(crate) struct Noted {
 /// Things a node does now and then.
 #[derive(Default)]
 pub(crate) struct Clockwork {
+    /// When the last step began.
+    pub now: Tick,
     pub next_status: Tick,
     pub next_sweep: Tick,
     /// When calls handed to others are looked at again.
@@ -418,15 +420,16 @@ impl<E: Engine> Node<E> {
             compacted: self.bounds.compacted,
             bound: self.bounds.bound,
             ranges: self.replicas.len() as u64,
-            leader: self.directory.leader(RangeId::META),
+            leader: self.directory.leader(RangeId::META).filter(|s| self.is_there(*s)),
             counters: self.noted.counters,
             pending: self.calls.len() as u64,
+            full: self.door.full.iter().copied().collect(),
             ..Status::default()
         };
         for (range, r) in &self.replicas {
             let g = r.group();
             s.led += u64::from(r.leads().is_some());
-            s.leaderless += u64::from(g.leader().is_none());
+            s.leaderless += u64::from(!g.leader().is_some_and(|m| self.is_there(m.store)));
             s.keys += r.applied().live;
             if *range == RangeId::META {
                 (s.term, s.index, s.applied) = (g.term(), g.last().0, r.applied().index);
@@ -436,6 +439,12 @@ impl<E: Engine> Node<E> {
             s.applied = Index(0);
         }
         s
+    }
+
+    /// Was this store heard of lately? A follower remembers its leader for as long as nobody else can be elected, and
+    /// whoever is shown that would believe that all is well.
+    fn is_there(&self, store: StoreId) -> bool {
+        store == self.identity.store || self.liveness.is_heard(store, self.clock.now)
     }
 
     /// The engine, for looking at.

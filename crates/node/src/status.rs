@@ -24,6 +24,8 @@ pub struct Status {
     pub keys: u64,
     pub log_bytes: u64,
     pub pending: u64,
+    /// Stores without room, this one among them: ranges that have a replica there take no writes that grow them.
+    pub full: Vec<StoreId>,
     pub counters: Counters,
     pub per_range: Vec<RangeStatus>,
 }

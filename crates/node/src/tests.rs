@@ -228,8 +228,10 @@ fn a_restart_waits_for_the_longest_promise_of_any_life() {
 fn a_full_store_that_is_gone_keeps_nobody_from_writing() {
     let mut n = node(3);
     n.door.full.extend([StoreId(1), StoreId(2)]);
+    assert_eq!(n.status().full, [StoreId(1), StoreId(2)]);
     step(&mut n, 300);
     assert_eq!(n.door.full, BTreeSet::from([StoreId(1)]));
+    assert_eq!(n.status().full, [StoreId(1)], "alarms end with what they are about");
 }
 
 #[test]
