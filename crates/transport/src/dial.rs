@@ -289,11 +289,13 @@ async fn next(answers: &mut Streaming<Received>) -> Result<Arrived, End> {
 
 /// An error with what caused it, on one line.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        texts.push(error.to_string());
         cause = error.source();
     }
-    text
+    // Some layers only repeat what the one below says.
+    texts.dedup();
+    texts.join(": ")
 }
