@@ -25,6 +25,8 @@ pub trait Backend: Send + Sync + 'static {
     fn hash_kv(&self, revision: Revision, within: Duration) -> impl Future<Output = Result<HashKv>> + Send;
     /// All nodes; `linearizable` asks the meta range instead of this node's memory.
     fn members(&self, linearizable: bool, within: Duration) -> impl Future<Output = Result<Vec<Member>>> + Send;
+    /// Is this node itself alive, whoever else is: does it turn, and can its disk be read?
+    fn lives(&self, within: Duration) -> impl Future<Output = Result<()>> + Send;
     /// What every response header says. Read once for each request.
     fn header(&self) -> Header;
     /// How this node is.

@@ -17,6 +17,9 @@ pub async fn answer<B: Backend>(g: &Gateway<B>, method: &Method, uri: &Uri) -> R
     let path = uri.path().trim_end_matches('/');
     let query = Query(uri.query().unwrap_or(""));
     let known = matches!(path, "/health" | "/version" | "/metrics") || probe(path).is_some();
+    if is_json_gateway(path) {
+        return json_gateway(path);
+    }
     if !known {
         return text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into());
     }
@@ -31,6 +34,18 @@ pub async fn answer<B: Backend>(g: &Gateway<B>, method: &Method, uri: &Uri) -> R
         "/metrics" => metrics(g),
         _ => probes(g, path, query).await,
     }
+}
+
+/// Where etcd answers JSON: `/v3/kv/put` and fifty more, under older names too.
+fn is_json_gateway(path: &str) -> bool {
+    ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|version| path.starts_with(version))
+}
+
+/// The words of etcd's JSON gateway for what is not there, so that its clients show the reason.
+fn json_gateway(path: &str) -> Response<Bytes> {
+    let status = crate::refusal::not_built(&format!("the JSON gateway ({path})"));
+    let body = serde_json::json!({ "code": status.code() as i32, "message": status.message(), "details": [] });
+    text(StatusCode::NOT_IMPLEMENTED, JSON, body.to_string())
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Bytes> {
@@ -69,7 +84,8 @@ async fn health<B: Backend>(g: &Gateway<B>, query: Query<'_>) -> Response<Bytes>
     } else if !serializable && !g.backend.has_leader() {
         Some("RAFT NO LEADER".to_string())
     } else {
-        scan(g, serializable).await.err().map(|e| format!("RANGE ERROR:{e}"))
+        let looked = if serializable { lives(g).await } else { scan(g).await };
+        looked.err().map(|e| format!("RANGE ERROR:{e}"))
     };
     g.meter.health(wrong.is_none());
     let reason = serde_json::Value::from(wrong.as_deref().unwrap_or(""));
@@ -110,8 +126,8 @@ impl Check {
                 let corrupt = |a: &crate::backend::Alarm| a.kind == crate::backend::AlarmKind::Corrupt;
                 if g.backend.alarms().iter().any(corrupt) { Err("alarm activated: CORRUPT".into()) } else { Ok(()) }
             }
-            Check::Serializable => scan(g, true).await.map_err(|e| format!("range error: {e}")),
-            Check::Linearizable => scan(g, false).await.map_err(|e| format!("range error: {e}")),
+            Check::Serializable => lives(g).await.map_err(|e| format!("range error: {e}")),
+            Check::Linearizable => scan(g).await.map_err(|e| format!("range error: {e}")),
             Check::NonLearner if g.backend.status().learner => Err("not supported for learner".into()),
             Check::NonLearner => Ok(()),
         }
@@ -157,8 +173,19 @@ async fn probes<B: Backend>(g: &Gateway<B>, path: &str, query: Query<'_>) -> Res
     }
 }
 
+/// A probe that is asked every few seconds should not wait as long as a client would.
+fn patience<B: Backend>(g: &Gateway<B>) -> Duration {
+    g.limits.request_timeout.min(Duration::from_secs(5))
+}
+
+/// What etcd asks with a serializable read: nobody else. Whoever restarts what fails `/livez` must not restart a node
+/// because others are gone.
+async fn lives<B: Backend>(g: &Gateway<B>) -> Result<(), String> {
+    g.backend.lives(patience(g)).await.map_err(|e| crate::refusal::status(&e).message().to_string())
+}
+
 /// The smallest scan that takes the whole road of a read.
-async fn scan<B: Backend>(g: &Gateway<B>, serializable: bool) -> Result<(), String> {
+async fn scan<B: Backend>(g: &Gateway<B>) -> Result<(), String> {
     let request = Request::Range(RangeReq {
         span: Span::point(&Key::user(b"health")),
         revision: Revision::ZERO,
@@ -166,12 +193,10 @@ async fn scan<B: Backend>(g: &Gateway<B>, serializable: bool) -> Result<(), Stri
         sort: None,
         keys_only: true,
         count_only: false,
-        serializable,
+        serializable: false,
         filter: Filter::default(),
     });
-    // A probe that is asked every few seconds should not wait as long as a client would.
-    let within = g.limits.request_timeout.min(Duration::from_secs(5));
-    match g.backend.call(request, within).await {
+    match g.backend.call(request, patience(g)).await {
         Ok(_) => Ok(()),
         Err(e) => Err(crate::refusal::status(&e).message().to_string()),
     }

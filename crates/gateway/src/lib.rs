@@ -35,7 +35,7 @@
 //!
 //! ## What we left out
 //!
-//! * The JSON gateway, TLS, and authentication.
+//! * The JSON gateway (its paths say so), TLS, and authentication.
 //! * Compressed messages: etcd's clients send none.
 //! * GOAWAY for clients that ping too often. `h2` bounds what pings and resets can cost.
 //! * etcd accepts a transaction that puts a key in one nested transaction and deletes it in a later one, or that puts
@@ -63,7 +63,7 @@ mod tunnel;
 mod wire;
 
 pub use backend::Backend;
-pub use listen::serve;
+pub use listen::{Port, serve};
 pub use meter::Meter;
 
 use base::Revision;

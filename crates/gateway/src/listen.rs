@@ -23,11 +23,20 @@ const BREATH: Duration = Duration::from_millis(50);
 const HELLO_TRIES: usize = 100;
 const HELLO_PAUSE: Duration = Duration::from_millis(10);
 
-/// Serves gRPC and HTTP on every listener until `closing`; then takes no new call, lets those under way end, and drops
-/// what is left after five seconds.
+/// What a port is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Port {
+    /// gRPC and HTTP.
+    Clients,
+    /// HTTP alone, without anything that shows or changes a key: it may be open to more people than the others.
+    Metrics,
+}
+
+/// Serves every listener until `closing`; then takes no new call, lets those under way end, and drops what is left after
+/// five seconds.
 pub async fn serve<B: Backend>(
     gateway: Arc<Gateway<B>>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Port)>,
     closing: impl Future<Output = ()>,
 ) {
     let (close, closed) = watch::channel(false);
@@ -44,7 +53,11 @@ pub async fn serve<B: Backend>(
 }
 
 /// Accepts until told to close. Connections that outlive the grace end with this task, which owns them.
-async fn accept<B: Backend>(gateway: Arc<Gateway<B>>, listener: TcpListener, closed: watch::Receiver<bool>) {
+async fn accept<B: Backend>(
+    gateway: Arc<Gateway<B>>,
+    (listener, port): (TcpListener, Port),
+    closed: watch::Receiver<bool>,
+) {
     let mut connections = tokio::task::JoinSet::new();
     let mut closing = pin!(until(closed.clone()));
     loop {
@@ -53,7 +66,7 @@ async fn accept<B: Backend>(gateway: Arc<Gateway<B>>, listener: TcpListener, clo
                 Ok((socket, _)) => {
                     // Without this an answer would wait for the acknowledgement of the one before.
                     let _ = socket.set_nodelay(true);
-                    connections.spawn(one(gateway.clone(), socket, closed.clone()));
+                    connections.spawn(one(gateway.clone(), (socket, port), closed.clone()));
                 }
                 Err(_) => tokio::time::sleep(BREATH).await,
             },
@@ -71,7 +84,10 @@ async fn until(mut closed: watch::Receiver<bool>) {
     let _ = closed.wait_for(|closed| *closed).await;
 }
 
-async fn one<B: Backend>(gateway: Arc<Gateway<B>>, socket: TcpStream, closed: watch::Receiver<bool>) {
+async fn one<B: Backend>(gateway: Arc<Gateway<B>>, (socket, port): (TcpStream, Port), closed: watch::Receiver<bool>) {
+    if port == Port::Metrics {
+        return http1(gateway, socket, until(closed)).await;
+    }
     match tokio::time::timeout(HELLO, is_http2(&socket)).await {
         Ok(Some(true)) => connection::serve(gateway, socket, until(closed)).await,
         Ok(Some(false)) => http1(gateway, socket, until(closed)).await,

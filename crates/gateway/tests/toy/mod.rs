@@ -2,7 +2,7 @@
 
 use base::{Error, Key, Kind, Refusal, Result, Revision, Stage};
 use gateway::backend::{Alarm, Backend, HashKv, Header, Member, Outcome, Status, Versions};
-use gateway::{Gateway, Limits};
+use gateway::{Gateway, Limits, Port};
 use mvcc::{DeleteReply, KeyValue, PutReply, RangeReply, Reply, Request, TxnReply};
 use proto::etcdserverpb::kv_client::KvClient;
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use tonic::transport::Channel;
 pub struct Toy {
     keys: Mutex<(u64, BTreeMap<Key, KeyValue>)>,
     pub leaderless: AtomicBool,
+    /// It turns no more.
+    pub dead: AtomicBool,
     pub alarms: Mutex<Vec<Alarm>>,
     /// What the next operation answers instead.
     pub failure: Mutex<Option<Kind>>,
@@ -101,6 +103,9 @@ impl Backend for Toy {
         let client_urls = vec!["http://127.0.0.1:2379".to_string()];
         Ok(vec![Member { id: 11, name: "one".into(), client_urls, ..Default::default() }])
     }
+    async fn lives(&self, _: Duration) -> Result<()> {
+        if self.dead.load(SeqCst) { Err(Error::refused(Refusal::Timeout)) } else { Ok(()) }
+    }
     fn header(&self) -> Header {
         Header { cluster_id: 10, member_id: 11, raft_term: 3, revision: Revision(self.keys.lock().unwrap().0) }
     }
@@ -135,6 +140,8 @@ pub struct World {
     pub toy: Arc<Toy>,
     pub gateway: Arc<Gateway<Toy>>,
     pub address: SocketAddr,
+    /// Where metrics and health alone are served.
+    pub metrics: SocketAddr,
     close: Option<tokio::sync::oneshot::Sender<()>>,
     pub task: JoinHandle<()>,
 }
@@ -148,6 +155,7 @@ impl World {
         let toy = Arc::new(Toy {
             keys: Mutex::new((1, BTreeMap::new())),
             leaderless: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
             alarms: Mutex::new(vec![]),
             failure: Mutex::new(None),
             last: Mutex::new(None),
@@ -156,11 +164,13 @@ impl World {
             gate: Semaphore::new(1 << 20),
         });
         let gateway = Arc::new(Gateway::new(toy.clone(), limits).await);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let (listener, second) = (bind().await.unwrap(), bind().await.unwrap());
+        let (address, metrics) = (listener.local_addr().unwrap(), second.local_addr().unwrap());
         let (close, closing) = tokio::sync::oneshot::channel();
-        let door = gateway::serve(gateway.clone(), vec![listener], async { closing.await.unwrap_or(()) });
-        World { toy, gateway, address, close: Some(close), task: tokio::spawn(door) }
+        let listeners = vec![(listener, Port::Clients), (second, Port::Metrics)];
+        let door = gateway::serve(gateway.clone(), listeners, async { closing.await.unwrap_or(()) });
+        World { toy, gateway, address, metrics, close: Some(close), task: tokio::spawn(door) }
     }
 
     pub async fn channel(&self) -> Channel {

@@ -4,18 +4,21 @@ use base::Revision;
 use node::Status;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A picture that is taken now and then, and the newest revision, which is noted after every step: an answer that
 /// names no key must not show an older one than the client has already seen here.
 pub struct Picture {
     status: Mutex<Status>,
+    taken: Mutex<Instant>,
     revision: AtomicU64,
 }
 
 impl Picture {
     /// The first one.
     pub fn new(status: Status) -> Picture {
-        Picture { revision: AtomicU64::new(status.revision.0), status: Mutex::new(status) }
+        let revision = AtomicU64::new(status.revision.0);
+        Picture { revision, status: Mutex::new(status), taken: Mutex::new(Instant::now()) }
     }
 
     /// The step thread alone notes: nobody writes between the look and the store.
@@ -28,6 +31,12 @@ impl Picture {
     /// A new picture.
     pub fn take(&self, status: Status) {
         *self.status.lock() = status;
+        *self.taken.lock() = Instant::now();
+    }
+
+    /// How old the last picture is. There is one each second, as long as the node turns.
+    pub fn age(&self) -> Duration {
+        self.taken.lock().elapsed()
     }
 
     /// The last picture; its revision may be older than [`Picture::revision`].
