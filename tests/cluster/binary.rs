@@ -1,7 +1,7 @@
 //! The binary and its demo: nothing of the simulator inside, and the demo does what it says.
 
 use crate::{program, turn};
-use harness::{Program, programs};
+use harness::{Cluster, Program, programs};
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -86,6 +86,31 @@ fn the_demo_does_what_it_says() {
     assert!(ended, "it does not end on Ctrl-C");
     let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("readable").flatten().map(|e| e.path()).collect();
     assert!(left.is_empty(), "temporary data were left: {left:?}");
+}
+
+/// A node that cannot serve alone says why, with names and reasons, and says when it is over.
+#[test]
+fn a_node_that_waits_for_others_says_for_whom() {
+    let _turn = turn();
+    if program() == Program::Etcd {
+        return;
+    }
+    let mut cluster = Cluster::prepare(crate::spec(3, ""));
+    cluster.spawn(0);
+    let says = ["have no leader", "1 of 3 nodes are connected", "n2 (http://", "n3 (http://", "refused"];
+    wait_for_line(&cluster, &says);
+    (1..3).for_each(|i| cluster.spawn(i));
+    (0..3).for_each(|i| cluster.wait_ready(i));
+    wait_for_line(&cluster, &["every range has a leader"]);
+}
+
+/// Until the first node has printed a line with all of these words.
+fn wait_for_line(cluster: &Cluster, says: &[&str]) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !cluster.nodes[0].printed().lines().any(|l| says.iter().all(|s| l.contains(s))) {
+        assert!(Instant::now() < give_up, "no line says {says:?}:\n{}", cluster.nodes[0].printed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// The command that a line offers to try.

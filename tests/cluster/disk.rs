@@ -110,8 +110,15 @@ async fn fill_up(endpoints: &[String]) -> usize {
 
 /// At every door, not only where the disk is full.
 async fn is_refused(endpoints: &[String]) {
-    let error = rpc::connect(endpoints).await.put("one more", "", None).await.expect_err("there is no room");
+    let mut client = rpc::connect(endpoints).await;
+    let error = client.put("one more", "", None).await.expect_err("there is no room");
     assert_eq!(rpc::status(&error), (NO_SPACE.0, NO_SPACE.1.to_string()));
+    // And whoever asks why is told, at every door too.
+    let get = client.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::Nospace, None);
+    assert!(
+        !get.await.expect("served").alarms().is_empty(),
+        "{endpoints:?} refuses for want of room, without an alarm"
+    );
 }
 
 /// Others take the very last byte of every disk, under the hands of the writers: nobody ends, nothing acknowledged is

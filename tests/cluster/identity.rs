@@ -110,6 +110,29 @@ fn an_orderly_stop_and_a_restart_keep_everything() {
     }
 }
 
+/// `etcdctl --cluster` asks one node where all are: whoever is down must be on the list, or nobody misses it.
+#[test]
+fn a_node_that_is_down_is_still_listed_with_its_address() {
+    let _turn = turn();
+    let mut cluster = Cluster::start(spec(3, ""));
+    (0..3).for_each(|i| cluster.kill(i));
+    for i in [0, 1] {
+        cluster.spawn(i);
+    }
+    for i in [0, 1] {
+        cluster.wait_ready(i);
+    }
+    let mut wanted = cluster.endpoints();
+    let first = vec![wanted[0].clone()];
+    wanted.sort();
+    rpc::block_on(async {
+        let members = rpc::connect(&first).await.member_list().await.expect("served");
+        let mut urls: Vec<String> = members.members().iter().flat_map(|m| m.client_urls().to_vec()).collect();
+        urls.sort();
+        assert_eq!(urls, wanted);
+    });
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let _turn = turn();

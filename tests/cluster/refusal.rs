@@ -86,7 +86,7 @@ fn a_data_directory_that_cannot_be_written_is_refused() {
     if program() == Program::Etcd {
         return;
     }
-    refused(&["start", "--data-dir=/proc/none"], &[], &["/proc/none"]);
+    refused(&["start", "--data-dir=/proc/none"], &[], &["/proc/none", "check --data-dir"]);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("a-file");
     std::fs::write(&file, "not a directory").expect("written");

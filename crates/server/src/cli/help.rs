@@ -20,6 +20,10 @@ pub fn overview() -> String {
     )
 }
 
+/// `flotilla config --help`.
+pub const CONFIG: &str = "flotilla config explain [flags of start]   every setting, its value, and where that came from\n\
+                          flotilla config check [flags of start]     whether `start` would accept them\n";
+
 /// etcd's own first line, which scripts read, then ours in the places of Go's.
 pub fn etcd_version() -> String {
     let arch = match std::env::consts::ARCH {
@@ -49,8 +53,12 @@ pub fn start() -> String {
     for (title, belongs) in sections {
         let _ = writeln!(out, "\n{title}:");
         for flag in FLAGS.iter().filter(|flag| belongs(flag)) {
+            let why = match flag.class {
+                Class::Inert(why) | Class::NotBuilt(why) => format!(": {why}"),
+                Class::Used | Class::Ours | Class::Safety(_) => String::new(),
+            };
             let shown = if flag.default.is_empty() { String::new() } else { format!(" (default {})", flag.default) };
-            let _ = writeln!(out, "  --{:<44} {}{shown}", flag.name, flag.help);
+            let _ = writeln!(out, "  --{:<44} {}{shown}{why}", flag.name, flag.help);
         }
     }
     out

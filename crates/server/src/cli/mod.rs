@@ -76,7 +76,7 @@ fn start(words: &[String]) -> Result<ExitCode, Complaint> {
     if asks(["--version", "-version"]) {
         return said(&help::etcd_version());
     }
-    if asks(["--help", "-h"]) {
+    if words.iter().any(|word| asks_for_help(word)) {
         return said(&help::start());
     }
     let settings = config::load(words, &environment())?;
@@ -90,11 +90,19 @@ fn start(words: &[String]) -> Result<ExitCode, Complaint> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Go's spellings and everybody else's.
+fn asks_for_help(word: &str) -> bool {
+    ["--help", "-help", "-h"].contains(&word)
+}
+
 /// `flotilla config explain|check [flags of start]`.
 fn config_command(words: &[String]) -> Result<ExitCode, Complaint> {
     let Some((verb, rest)) = words.split_first() else {
         return Err(Complaint::new("`flotilla config` needs a verb: explain or check, then the flags of `start`"));
     };
+    if verb == "help" || words.iter().any(|word| asks_for_help(word)) {
+        return said(help::CONFIG);
+    }
     let merged = || Merged::gather(rest, &environment());
     match verb.as_str() {
         "explain" => said(&config::explain(&merged()?)),

@@ -140,6 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn what_nothing_guards_is_said_aloud() {
+        let warnings = |line: &[&str]| loaded(line).unwrap().warnings;
+        let open =
+            warnings(&["--listen-client-urls=http://0.0.0.0:7001", "--advertise-client-urls=http://10.0.0.1:7001"]);
+        assert!(open.len() == 1 && open[0].contains("http://0.0.0.0:7001 can be reached"), "{open:?}");
+        let https = warnings(&["--advertise-client-urls=https://10.0.0.1:2379"]);
+        assert!(https.len() == 1 && https[0].contains("https://10.0.0.1:2379"), "{https:?}");
+        assert!(warnings(&["--listen-client-urls=http://[::1]:7001"]).is_empty());
+    }
+
+    #[test]
     fn a_name_and_its_number_are_one_address() {
         let line =
             ["--initial-cluster=default=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://localhost:2380"];

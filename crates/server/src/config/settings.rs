@@ -173,7 +173,9 @@ impl Settings {
         let listen = super::check::listen(merged)?;
         let advertise = super::check::advertise(merged, &listen)?;
         let cluster = super::check::cluster(merged, &name, &advertise)?;
-        let settings = Settings {
+        let mut warnings = merged.warnings.clone();
+        warnings.extend(unprotected(&listen, &advertise));
+        Ok(Settings {
             data_dir: data_dir(merged, &name),
             listen,
             advertise,
@@ -187,11 +189,31 @@ impl Settings {
             ranges: ranges(&read)?,
             log: log(&read)?,
             exit_with_parent: read.boolean("exit-with-parent"),
-            warnings: merged.warnings.clone(),
+            warnings,
             name,
-        };
-        Ok(settings)
+        })
     }
+}
+
+/// Who asks for addresses that others reach should know that nothing guards them.
+fn unprotected(listen: &Listen, advertise: &Advertise) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let open: Vec<String> =
+        listen.clients.iter().chain(&listen.peers).filter(|url| !url.is_loopback()).map(Url::to_string).collect();
+    if !open.is_empty() {
+        warnings.push(format!(
+            "{} can be reached from other machines, without encryption and without passwords: TLS and authentication \
+             are not built yet, keep it in a network that you trust",
+            open.join(" and ")
+        ));
+    }
+    if let Some(url) = advertise.clients.iter().find(|url| url.scheme != "http") {
+        warnings.push(format!(
+            "--advertise-client-urls={url} sends clients to an address that this node does not serve: TLS is not built \
+             yet, so something in front of it must speak it"
+        ));
+    }
+    warnings
 }
 
 impl fmt::Display for Settings {

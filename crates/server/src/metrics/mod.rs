@@ -52,6 +52,7 @@ fn start_at_zero() {
     for name in [
         "etcd_server_leader_changes_seen_total",
         "etcd_server_proposals_failed_total",
+        "flotilla_leader_changes_total",
         "flotilla_snapshots_sent_total",
         "flotilla_snapshots_installed_total",
     ] {

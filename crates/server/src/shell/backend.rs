@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use transport::Peers;
 
-/// The version of etcd's API that is served.
-pub const API_VERSION: &str = "3.6.5";
 const CLUSTER_VERSION: &str = "3.6.0";
 /// The same as the metric shows it.
 pub const CLUSTER_MINOR: &str = "3.6";
+
+/// A node that has not turned for so long is not alive.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// One node, as its gateway sees it.
 pub struct Shell {
@@ -165,6 +166,19 @@ impl Backend for Shell {
         Ok(members)
     }
 
+    async fn lives(&self, within: Duration) -> Result<()> {
+        if self.picture.age() > STANDSTILL {
+            return Err(Error::refused(Refusal::Timeout));
+        }
+        let engine = self.engine.clone();
+        let read = move || node::boot::identity(&engine).map(drop);
+        match tokio::time::timeout(within, tokio::task::spawn_blocking(read)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::new(Kind::Closing, "the node is going down")),
+            Err(_) => Err(Error::refused(Refusal::Timeout)),
+        }
+    }
+
     fn header(&self) -> Header {
         Header {
             cluster_id: self.founded.identity.cluster.0,
@@ -190,8 +204,14 @@ impl Backend for Shell {
     }
 
     fn alarms(&self) -> Vec<Alarm> {
-        let member = self.member_id(self.founded.identity.store);
-        if self.report.is_full() { vec![Alarm { member, kind: AlarmKind::NoSpace }] } else { Vec::new() }
+        let own = self.founded.identity.store;
+        let mut full = self.picture.last().full.clone();
+        // What this store knows of itself is newer than the picture.
+        full.retain(|store| *store != own);
+        if self.report.is_full() {
+            full.push(own);
+        }
+        full.iter().map(|store| Alarm { member: self.member_id(*store), kind: AlarmKind::NoSpace }).collect()
     }
 
     fn has_leader(&self) -> bool {
@@ -199,7 +219,7 @@ impl Backend for Shell {
     }
 
     fn versions(&self) -> Versions {
-        let (server, cluster) = (API_VERSION.to_string(), CLUSTER_VERSION.to_string());
+        let (server, cluster) = (crate::cli::ETCD_VERSION.to_string(), CLUSTER_VERSION.to_string());
         Versions { server, storage: cluster.clone(), cluster }
     }
 

@@ -28,6 +28,14 @@ pub struct Founded {
     pub fresh: bool,
 }
 
+impl Founded {
+    /// What people call this node.
+    pub fn name(&self, store: StoreId) -> String {
+        let member = self.members.iter().find(|m| m.store == store);
+        member.map_or_else(|| store.to_string(), |m| m.name.clone())
+    }
+}
+
 const MEMBERS: &str = "members";
 
 /// FNV-1a: small and fixed for ever; ids, not secrets.
@@ -132,6 +140,26 @@ fn load_members(read: &impl Read) -> base::Result<Vec<Member>> {
         out.push(Member { store, name, peer_urls, id });
     }
     Ok(out)
+}
+
+/// Keeps where clients reach a peer: they ask for it when it is down, too.
+pub fn remember_urls(engine: &Rocks, peer: StoreId, urls: &str) -> base::Result<()> {
+    if known_urls(engine, peer)?.join(",") == urls {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    batch.put(Cf::Data, urls_key(peer), urls.as_bytes().to_vec());
+    engine.write(&batch, false)
+}
+
+/// Where clients reach this peer, as it said last; empty if it never did.
+pub fn known_urls(engine: &Rocks, peer: StoreId) -> base::Result<Vec<String>> {
+    let said = engine.get(Cf::Data, &urls_key(peer))?;
+    Ok(said.map_or_else(Vec::new, |text| String::from_utf8_lossy(&text).split(',').map(str::to_string).collect()))
+}
+
+fn urls_key(peer: StoreId) -> Bytes {
+    keys::store(&format!("client-urls/{}", peer.0))
 }
 
 /// From the system; for boot ids and the seed of elections' jitter.

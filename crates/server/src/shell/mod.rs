@@ -13,6 +13,7 @@ mod clock;
 mod fatal;
 mod files;
 mod found;
+mod news;
 mod peers;
 mod picture;
 mod queue;

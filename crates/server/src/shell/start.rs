@@ -3,6 +3,7 @@
 use super::backend::Shell;
 use super::fatal::Fatal;
 use super::found::{self, Founded};
+use super::news::Told;
 use super::peers::{admit, on_event};
 use super::picture::Picture;
 use super::queue::{Sender, Taker, queue};
@@ -15,7 +16,7 @@ use crate::config::{Complaint, Settings, Url};
 use crate::metrics::meters::Meters;
 use base::{Rng, Span, Tick};
 use crossbeam::channel::unbounded;
-use gateway::{Gateway, backend::Backend};
+use gateway::{Gateway, Port, backend::Backend};
 use mvcc::{Filter, RangeReq, Request};
 use node::{Config, Input, Node, SnapshotWork};
 use rocks::Rocks;
@@ -38,11 +39,13 @@ pub fn run(settings: Settings) -> Result<(), Complaint> {
     let peer_listeners = bind(&settings.listen.peers, "--listen-peer-urls")?;
     let client_listeners = bind(&settings.listen.clients, "--listen-client-urls")?;
     let metrics_listeners = bind(&settings.listen.metrics, "--listen-metrics-urls")?;
-    let engine = Rocks::open(&settings.data_dir, &rocks::Settings::default()).map_err(|e| Complaint::new(e.text))?;
+    let engine = Rocks::open(&settings.data_dir, &rocks::Settings::default()).map_err(closed)?;
     let founded = found::found(&engine, &settings)?;
     let node = open(&settings, &engine)?;
     tracing::info!(
-        "{} {} of cluster {:x}, {} members, {} ranges, data {}{}",
+        "flotilla {}, etcd API {}: {} {} of cluster {:x}, {} members, {} ranges, data {}{}",
+        crate::cli::VERSION,
+        crate::cli::ETCD_VERSION,
         settings.name,
         founded.identity.store,
         founded.identity.cluster.0,
@@ -52,9 +55,15 @@ pub fn run(settings: Settings) -> Result<(), Complaint> {
         if founded.fresh { " (new)" } else { "" }
     );
     let running = Running::start(&settings, engine, founded, node, peer_listeners)?;
-    let mut clients = client_listeners;
-    clients.extend(metrics_listeners);
-    serve(&settings, running, clients)
+    let clients = client_listeners.into_iter().map(|l| (l, Port::Clients));
+    let metrics = metrics_listeners.into_iter().map(|l| (l, Port::Metrics));
+    serve(&settings, running, clients.chain(metrics).collect())
+}
+
+/// Why a store does not open; what cannot be made, read or locked is often the wrong place.
+fn closed(e: base::Error) -> Complaint {
+    let hint = if e.kind == base::Kind::Disk && !e.text.contains("--data-dir") { "; check --data-dir" } else { "" };
+    Complaint::new(format!("{}{hint}", e.text))
 }
 
 fn addresses(urls: &[Url]) -> Vec<String> {
@@ -200,17 +209,23 @@ fn start_peers(
         feature_level: 1,
         client_urls: addresses(&settings.advertise.clients).join(","),
     };
+    for member in &founded.members {
+        let urls = found::known_urls(engine, member.store).map_err(|e| Complaint::new(e.text))?;
+        report.learn_urls(member.store, urls);
+    }
     let others = founded.members.iter().map(|m| (m.store, m.peer_urls.clone())).collect();
     let names: Vec<_> = founded.members.iter().map(|m| (m.store, m.name.clone())).collect();
     let config = transport::Config::new(local, listeners, others);
-    let (engine, inbox, fatal) = (engine.clone(), inbox.clone(), fatal.clone());
-    let report = report.clone();
+    let (inbox, fatal) = (inbox.clone(), fatal.clone());
+    let (door, kept, report) = (engine.clone(), engine.clone(), report.clone());
     let started = Peers::start(
         config,
-        move |hello| admit(&engine, &identity, &names, hello),
+        move |hello| admit(&door, &identity, &names, hello),
         move |event| {
             if let Event::Connected { peer, hello } = &event {
                 report.learn_urls(*peer, hello.client_urls.split(',').map(str::to_string).collect());
+                // A disk without room forgets it at the next start, and hears it again.
+                let _ = found::remember_urls(&kept, *peer, &hello.client_urls);
             }
             on_event(event, &inbox, &fatal);
         },
@@ -233,7 +248,7 @@ pub fn probe() -> Request {
     })
 }
 
-fn serve(settings: &Settings, running: Running, listeners: Vec<TcpListener>) -> Result<(), Complaint> {
+fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Port)>) -> Result<(), Complaint> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder
         .enable_all()
@@ -270,7 +285,11 @@ fn wait_for_the_end(stepping: &thread::JoinHandle<()>, fatal: &Fatal) {
     }
 }
 
-async fn serve_clients(settings: &Settings, running: &Running, listeners: Vec<TcpListener>) -> Result<(), Complaint> {
+async fn serve_clients(
+    settings: &Settings,
+    running: &Running,
+    listeners: Vec<(TcpListener, Port)>,
+) -> Result<(), Complaint> {
     let mut ended = running.ended.clone();
     let stop = async {
         tokio::select! {
@@ -288,8 +307,8 @@ async fn serve_clients(settings: &Settings, running: &Running, listeners: Vec<Tc
     };
     let gateway = Arc::new(Gateway::new(running.shell.clone(), limits).await);
     let complain = |e: std::io::Error| Complaint::new(format!("cannot serve clients: {e}"));
-    let listeners: Vec<_> =
-        listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<Result<_, _>>().map_err(complain)?;
+    let listener = |(l, port)| tokio::net::TcpListener::from_std(l).map(|l| (l, port));
+    let listeners: Vec<_> = listeners.into_iter().map(listener).collect::<Result<_, _>>().map_err(complain)?;
     let upkeep = tokio::spawn(upkeep(running.shell.clone()));
     let ready = tokio::spawn(announce(running.shell.clone(), gateway.clone(), settings.advertise.clients.clone()));
     gateway::serve(gateway, listeners, stop).await;
@@ -310,6 +329,7 @@ async fn announce(shell: Arc<Shell>, gateway: Arc<Gateway<Shell>>, urls: Vec<Url
 /// Once a second: metrics, sizes, room.
 async fn upkeep(shell: Arc<Shell>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut told = Told::default();
     loop {
         every.tick().await;
         let shell = shell.clone();
@@ -320,9 +340,12 @@ async fn upkeep(shell: Arc<Shell>) {
             let status = node::Status { revision: shell.picture.revision(), ..shell.picture.last().clone() };
             shell.report.publish(&status, &shell.founded, shell.quota);
             crate::metrics::upkeep();
+            told.look(&status, &shell.founded, || shell.peers.stats());
+            told
         };
-        if tokio::task::spawn_blocking(look).await.is_err() {
-            return;
+        match tokio::task::spawn_blocking(look).await {
+            Ok(looked) => told = looked,
+            Err(_) => return,
         }
     }
 }
