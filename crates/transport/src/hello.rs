@@ -87,9 +87,9 @@ impl Hello {
         }
         if self.cluster != ours.cluster {
             return Err(format!(
-                "{they} belongs to cluster {}, {we} to cluster {}: compare --initial-cluster and \
+                "{they} belongs to cluster {:x}, {we} to cluster {:x}: compare --initial-cluster and \
                  --initial-cluster-token",
-                self.cluster, ours.cluster
+                self.cluster.0, ours.cluster.0
             ));
         }
         if self.store == ours.store {
@@ -162,7 +162,7 @@ pub(crate) mod tests {
             let text = theirs.check(&ours).unwrap_err();
             assert!(text.contains(part) && !text.contains('\n'), "{text}");
         };
-        says(|h| h.cluster = ClusterId(78), "belongs to cluster c78, infra1 (n1) to cluster c77");
+        says(|h| h.cluster = ClusterId(78), "belongs to cluster 4e, infra1 (n1) to cluster 4d");
         says(|h| h.fingerprint = 6, "--initial-split-keys");
         says(|h| h.store = StoreId(1), "claim the same identity n1");
         says(|h| (h.store, h.boot) = (StoreId(1), BootId(1001)), "is this very node");

@@ -65,8 +65,10 @@ const REOPEN: Duration = Duration::from_millis(100);
 enum Note {
     Ready(Result<(), String>),
     Filled(Result<(), String>),
-    Second(Tally),
-    Ended(Tally),
+    /// Of one thread, since its last.
+    Second(usize, Tally),
+    /// And what came after that.
+    Ended(usize, Tally),
 }
 
 /// Drive the load. `on_second` hears of every second of the run: its number and what happened in it.
@@ -111,6 +113,25 @@ fn all(notes: &Receiver<Note>, threads: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// What is left of a run's last second is worth a line if it is longer than this.
+const REST: Duration = Duration::from_millis(500);
+
+/// Seconds of which every running thread has told.
+struct Seconds {
+    /// By thread; one that has ended holds nobody up.
+    told: Vec<u64>,
+    shown: u64,
+    since: Instant,
+}
+
+impl Seconds {
+    /// Is there a second that all have told of and that was not shown yet?
+    fn is_full(&self) -> bool {
+        let all = self.told.iter().min().copied().unwrap_or(u64::MAX);
+        all > self.shown && all < u64::MAX
+    }
+}
+
 /// Add up what the threads say, second by second; the warm-up ends with the second in which its time is over.
 fn collect(
     notes: &Receiver<Note>,
@@ -119,17 +140,17 @@ fn collect(
     on_second: &mut impl FnMut(u64, &Tally),
 ) -> Result<Outcome, String> {
     let (mut tally, mut second, mut warm) = (Tally::default(), Tally::default(), 0);
-    let (mut ended, mut heard, mut number) = (0, 0, 0);
+    let mut seconds = Seconds { told: vec![0; threads], shown: 0, since: Instant::now() };
     let mut counted_from = Instant::now();
     let mut counting = counted_from >= warm_until;
-    while ended < threads {
+    while seconds.told.iter().any(|n| *n < u64::MAX) {
         let part = match notes.recv() {
-            Ok(Note::Second(part)) => {
-                heard += 1;
+            Ok(Note::Second(thread, part)) => {
+                seconds.told[thread] += 1;
                 part
             }
-            Ok(Note::Ended(part)) => {
-                ended += 1;
+            Ok(Note::Ended(thread, part)) => {
+                seconds.told[thread] = u64::MAX;
                 part
             }
             _ => return Err("a thread of the generator ended early".to_string()),
@@ -140,16 +161,20 @@ fn collect(
             warm += part.done()
         }
         second.add(&part);
-        if heard > 0 && heard >= threads - ended {
-            number += 1;
-            on_second(number, &second);
-            (second, heard) = (Tally::default(), 0);
+        if seconds.is_full() {
+            (seconds.shown, seconds.since) = (seconds.shown + 1, Instant::now());
+            on_second(seconds.shown, &second);
+            second = Tally::default();
             if !counting && Instant::now() >= warm_until {
                 (counting, counted_from) = (true, Instant::now());
             }
         }
     }
-    Ok(Outcome { done_with_warmup: tally.done() + warm, tally, elapsed: counted_from.elapsed() })
+    let elapsed = counted_from.elapsed();
+    if seconds.since.elapsed() >= REST {
+        on_second(seconds.shown + 1, &second);
+    }
+    Ok(Outcome { done_with_warmup: tally.done() + warm, tally, elapsed })
 }
 
 /// One connection, opened again when it breaks.
@@ -208,12 +233,12 @@ fn one_thread(plan: &Plan, thread: usize, threads: usize, (notes, gate): Ends) {
     if let Stop::After(time) = plan.stop {
         shared.deadline.set(Some(Instant::now() + plan.warmup + time));
     }
-    local.block_on(&runtime, drive(shared.clone(), mine(plan.clients).collect(), threads, notes));
-    let _ = notes.send(Note::Ended(shared.tally.take()));
+    local.block_on(&runtime, drive(shared.clone(), mine(plan.clients).collect(), (thread, threads), notes));
+    let _ = notes.send(Note::Ended(thread, shared.tally.take()));
 }
 
 /// Run this thread's clients; send the tally every second.
-async fn drive(shared: Rc<Shared>, clients: Vec<usize>, threads: usize, notes: &Sender<Note>) {
+async fn drive(shared: Rc<Shared>, clients: Vec<usize>, (thread, threads): (usize, usize), notes: &Sender<Note>) {
     shared.running.set(clients.len());
     for client in clients {
         tokio::task::spawn_local(one_client(shared.clone(), client, client / threads));
@@ -224,7 +249,7 @@ async fn drive(shared: Rc<Shared>, clients: Vec<usize>, threads: usize, notes: &
         tokio::select! { _ = ticks.tick() => {}, () = shared.finished.notified() => {} }
         if Instant::now() >= next {
             next += Duration::from_secs(1);
-            let _ = notes.send(Note::Second(shared.tally.take()));
+            let _ = notes.send(Note::Second(thread, shared.tally.take()));
         }
         if shared.deadline.get().is_some_and(|end| Instant::now() > end + GRACE) {
             return;
@@ -364,6 +389,24 @@ mod tests {
         }
         let plan = Plan { prefill: true, ..plan(serve(Rule::Refuse), Verb::Get, 1) };
         assert!(run(&plan, |_, _| {}).is_err(), "a load over keys that could not be written means nothing");
+    }
+
+    /// One thread tells its last second and its end before the other tells of the same second.
+    #[test]
+    fn a_second_is_shown_once_all_threads_have_told_of_it() {
+        let (send, notes) = channel();
+        let part = || {
+            let mut tally = Tally::default();
+            tally.note(Duration::from_millis(1), &Ok(true));
+            tally
+        };
+        for note in [Note::Second(0, part()), Note::Ended(0, part()), Note::Second(1, part()), Note::Ended(1, part())] {
+            send.send(note).expect("a listener");
+        }
+        let mut lines = Vec::new();
+        let outcome = collect(&notes, 2, Instant::now(), &mut |number, tally| lines.push((number, tally.done())));
+        assert_eq!(lines, [(1, 3)]);
+        assert_eq!(outcome.unwrap().tally.done(), 4);
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub fn admit(engine: &Rocks, own: &Identity, names: &[(StoreId, String)], hello:
     let Hello { cluster, store, boot: theirs, name, fingerprint, .. } = hello;
     if *cluster != own.cluster {
         return Err(format!(
-            "{name} belongs to another cluster ({cluster}, this is {}): check --initial-cluster and --initial-cluster-token",
-            own.cluster
+            "{name} belongs to another cluster ({:x}, this is {:x}): check --initial-cluster and --initial-cluster-token",
+            cluster.0, own.cluster.0
         ));
     }
     if !names.iter().any(|(s, n)| s == store && n == name) {
@@ -44,7 +44,8 @@ fn known_boot(engine: &Rocks, name: &str, theirs: BootId) -> Result<(), String> 
     match known {
         Some(known) if known != theirs => Err(format!(
             "{name} is known with another disk: {EMPTIED} or replaced, and with it promises that it made; \
-             remove the node from the cluster and add it under a new name"
+             start it with its old data directory if there still is one; taking in a new node in its place is not \
+             built yet"
         )),
         Some(_) => Ok(()),
         None => boot::remember_boot(engine, name, theirs).map_err(|e| format!("cannot remember {name}: {e}")),
