@@ -205,7 +205,7 @@ impl Fetches {
             });
         }
         while let Some(reply) = self.flying.front().and_then(|f| f.reply) {
-            if reply.term < self.term {
+            if reply.term < self.term && !base::bug!("numbers-of-an-older-sequencer") {
                 // A newer sequencer was heard meanwhile: this number may lie above one it issues later.
                 marker!("fetch.reply overtaken by a newer sequencer");
                 if let Some(f) = self.flying.front_mut() {

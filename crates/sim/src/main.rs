@@ -16,11 +16,11 @@ use std::time::{Duration, Instant, SystemTime};
 const USAGE: &str = "\
 flotilla-sim: the other world
 
-  sim [--seeds N] [--minutes M] [--from SEED] [--cores C]   fresh seeds, one table
+  sim [--seeds N] [--minutes M] [--from SEED] [--cores C] [--markers]   fresh seeds, one table
   sim --seed N [--trace] [--dump FILE]                      one seed, explained
   fixed                                                     the seeds of tests/seeds.txt
   canary                                                    a planted bug must be found
-  museum [--only NAME] [--max-seeds N] [--rotate N]         every planted bug must be found
+  museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N]   every planted bug must be found
   crash-points [--recoveries N]                             every crash point of a run on one disk
   determinism [--seeds N]                                   every seed twice, equal to the byte
 ";
@@ -164,10 +164,10 @@ fn fresh(flags: &Flags) -> Result<(), String> {
     let until = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(60 * 24));
     println!("seeds from {from}");
     let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then_some(n));
-    report(&sum, true)
+    report(&sum, true, flags.has("--markers"))
 }
 
-fn report(sum: &Sum, zeros_fail: bool) -> Result<(), String> {
+fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String> {
     print!("{}", sum.totals);
     let busy = sum.busy.as_secs_f64().max(0.001);
     let core = if sum.on_core.is_zero() { busy } else { sum.on_core.as_secs_f64() };
@@ -187,6 +187,9 @@ fn report(sum: &Sum, zeros_fail: bool) -> Result<(), String> {
         sum.totals.get(Part::Checks, "operations"),
         sum.totals.markers.len()
     );
+    if every_marker {
+        sum.totals.markers.iter().for_each(|(name, n)| println!("{n:>12} {name}"));
+    }
     let never: Vec<String> =
         all_markers().into_iter().filter(|m| !sum.totals.markers.contains_key(m.as_str())).collect();
     if !never.is_empty() {
@@ -231,7 +234,7 @@ fn fixed(flags: &Flags) -> Result<(), String> {
         .map(|l| l.parse().map_err(|_| format!("{path}: not a seed: {l}")))
         .collect::<Result<_, _>>()?;
     let sum = run_many(cores(flags)?, 0, |n| seeds.get(n as usize).copied());
-    report(&sum, false)
+    report(&sum, false, false)
 }
 
 /// The bird in the mine: if this bug is not found, the simulator is blind.
@@ -248,7 +251,7 @@ fn canary() -> Result<(), String> {
 
 /// Every exhibit, or one, or a few that change from day to day.
 fn all_bugs(flags: &Flags) -> Result<(), String> {
-    let most = flags.number("--max-seeds")?.unwrap_or(500);
+    let (most, from) = (flags.number("--max-seeds")?.unwrap_or(500), flags.number("--from")?.unwrap_or(1));
     let mut bugs: Vec<&Bug> = match flags.text("--only") {
         Some(name) => BUGS.iter().filter(|b| b.name == name).collect(),
         None => BUGS.iter().collect(),
@@ -269,7 +272,7 @@ fn all_bugs(flags: &Flags) -> Result<(), String> {
             scope.spawn(|| {
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let began = Instant::now();
-                    let found = museum::hunt(bug, 1, most, Rules::default());
+                    let found = museum::hunt(bug, from, most, Rules::default());
                     let took = began.elapsed().as_secs_f64();
                     match found {
                         Some(f) => println!("{:<36} {:>4} seeds {took:>6.1} s  {}", bug.name, f.seeds, f.violation),
@@ -345,4 +348,22 @@ fn determinism(flags: &Flags) -> Result<(), String> {
     let differ = differ.into_inner().unwrap_or_else(|e| e.into_inner());
     println!("{seeds} seeds run twice; hash of all hashes {:016x}", all.into_inner());
     if differ.is_empty() { Ok(()) } else { Err(format!("seeds that differ from themselves: {differ:?}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_fails_a_run_and_so_does_a_zero_in_a_long_one() {
+        let mut totals = Totals::default();
+        totals.add(Part::Faults, "crash", 3);
+        let sum = |seeds, totals: &Totals| Sum { seeds, totals: totals.clone(), ..Sum::default() };
+        assert_eq!(report(&sum(100, &totals), true, false), Ok(()));
+        let broken = Sum { broken: Some((7, "it broke".to_string())), ..sum(1, &totals) };
+        assert!(report(&broken, false, false).expect_err("a violation").contains("SEED=7"));
+        totals.add(Part::Protocol, "elections", 0);
+        assert!(report(&sum(100, &totals), true, false).expect_err("a zero").contains("protocol elections"));
+        assert_eq!(report(&sum(99, &totals), true, false), Ok(()), "too short to expect everything");
+    }
 }

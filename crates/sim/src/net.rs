@@ -8,6 +8,8 @@ use base::Rng;
 struct Link {
     /// Cut by so many faults at once.
     cuts: u32,
+    /// What was under way when it was cut arrives all the same.
+    leaks: bool,
 }
 
 /// Streams between two nodes, each way.
@@ -21,6 +23,8 @@ pub struct Net {
     links: Vec<Link>,
     /// When the last frame of each stream arrives: a stream keeps its order, unless a frame strays.
     streams: Vec<u64>,
+    /// Everything on a stream takes so much longer, for now.
+    lags: Vec<u64>,
     rng: Rng,
     /// Times of arrival, reused.
     arrivals: Vec<u64>,
@@ -38,6 +42,7 @@ impl Net {
             nodes,
             links: vec![Link::default(); nodes * nodes],
             streams: vec![0; nodes * nodes * LANES],
+            lags: vec![0; nodes * nodes * LANES],
             rng,
             arrivals: Vec::new(),
             dropped: 0,
@@ -47,9 +52,12 @@ impl Net {
         }
     }
 
-    /// From now on nothing gets from one to the other; each call needs its own `join`.
+    /// From now on nothing gets from one to the other; each call needs its own `join`. What is under way is lost, or not.
     pub fn cut(&mut self, from: usize, to: usize) {
-        self.links[from * self.nodes + to].cuts += 1;
+        let leaks = self.rng.chance(300_000);
+        let link = &mut self.links[from * self.nodes + to];
+        link.leaks = leaks && link.cuts == 0;
+        link.cuts += 1;
     }
 
     /// Takes one cut away.
@@ -58,15 +66,26 @@ impl Net {
         *cuts = cuts.saturating_sub(1);
     }
 
+    /// From now on everything on this stream takes so much longer; 0 ends it.
+    pub fn lag(&mut self, from: usize, to: usize, lane: usize, by: u64) {
+        self.lags[(from * self.nodes + to) * LANES + lane] = by;
+    }
+
     /// Takes all cuts away, and everything else that is not how a good network behaves.
     pub fn heal(&mut self) {
         self.links.fill(Link::default());
+        self.lags.fill(0);
         self.options = NetOptions { drop: 0, duplicate: 0, straggle: 0, replay: 0, ..self.options };
     }
 
     /// Does anything get from one to the other?
     pub fn reaches(&self, from: usize, to: usize) -> bool {
         self.links[from * self.nodes + to].cuts == 0
+    }
+
+    /// Does a frame arrive that left before?
+    pub fn lets_in(&self, from: usize, to: usize) -> bool {
+        self.reaches(from, to) || self.links[from * self.nodes + to].leaks
     }
 
     /// When a frame of this stream, sent now, arrives: never, once, or more often.
@@ -77,7 +96,7 @@ impl Net {
             return &self.arrivals;
         }
         let stream = (from * self.nodes + to) * LANES + lane;
-        let mut arrives = (now + self.delay()).max(self.streams[stream]);
+        let mut arrives = (now + self.delay() + self.lags[stream]).max(self.streams[stream]);
         if self.rng.chance(self.options.straggle) {
             self.straggled += 1;
             arrives += self.rng.below(2_000_000_000);
@@ -123,6 +142,16 @@ mod tests {
         assert_eq!(net.fates(0, 1, 0, 0).len(), 1, "the way back is open");
         net.join(0, 1);
         assert_eq!(net.fates(0, 0, 1, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_slow_stream_keeps_its_order_and_others_are_as_before() {
+        let mut net = Net::new(options(0, 0), 2, Rng::new(3));
+        net.lag(0, 1, 0, 50_000);
+        let late = net.fates(0, 0, 1, 0)[0];
+        assert!(late >= 50_000 && net.fates(0, 1, 0, 0)[0] < 2_000 && net.fates(0, 0, 1, 1)[0] < 2_000);
+        net.lag(0, 1, 0, 0);
+        assert!(net.fates(1, 0, 1, 0)[0] >= late, "nothing overtakes what is under way");
     }
 
     #[test]

@@ -105,6 +105,7 @@ pub struct FaultOptions {
     pub crash: Every,
     pub crash_all: Every,
     pub forsake: Every,
+    pub woo: Every,
     pub stop: Every,
     pub pause: Every,
     pub stale_now: Every,
@@ -118,11 +119,19 @@ pub struct FaultOptions {
     pub full: Every,
     pub write_fault: Every,
     pub rate: Every,
+    /// Clocks as far apart as they may be, just before a leader is cut off.
+    pub apart: Every,
+    /// Links over which everything takes longer.
+    pub lag: Every,
     pub filter: Every,
     /// In a million batches: a crash just before one is written.
     pub moment: u64,
     /// In a million answers that rest on a lease: one is opened late.
     pub dawdle: u64,
+    /// In a million reads: one takes much longer.
+    pub linger: u64,
+    /// In a million leaderships that begin: one is overthrown before anybody hears of it.
+    pub coup: u64,
 }
 
 impl Options {
@@ -181,9 +190,9 @@ impl Options {
         self.faults == FaultOptions::default()
     }
 
-    /// The election timeout all nodes are started with.
+    /// The election timeout that nodes are started with at first.
     pub fn election_timeout(&self) -> Tick {
-        base::limits::ELECTION_TIMEOUT
+        if self.flags.change { self.flags.timeouts.0 } else { base::limits::ELECTION_TIMEOUT }
     }
 }
 
@@ -200,7 +209,7 @@ impl Mix {
             delete: weight(&some),
             txn: weight(&usual),
             read_txn: weight(&some),
-            compact: weight(&[0, 1, 1, 2]),
+            compact: weight(&[0, 1, 1, 2, 10]),
             wrong: weight(&[0, 0, 1]),
         }
     }
@@ -223,7 +232,7 @@ impl NetOptions {
 impl FlagOptions {
     fn draw(rng: &mut Rng) -> FlagOptions {
         FlagOptions {
-            leases: !rng.chance(100_000),
+            leases: !rng.chance(200_000),
             change: rng.chance(300_000),
             timeouts: (timeout(rng), timeout(rng)),
             log_bytes: *rng.pick(&[400, 1_000, 5_000, 30_000, 1 << 20]),
@@ -252,11 +261,14 @@ impl FaultOptions {
         let every = *rng.pick(&[300 * MS, SEC, 2 * SEC, 4 * SEC]);
         let moment = *rng.pick(&[0, 0, 300, 3_000]);
         let dawdle = *rng.pick(&[0, 1_000, 20_000, 200_000]);
+        let linger = *rng.pick(&[0, 0, 10_000, 100_000]);
+        let coup = *rng.pick(&[0, 0, 0, 700_000]);
         let mut on = || if rng.chance(450_000) { every * rng.between(1, 4) } else { 0 };
         FaultOptions {
             crash: on(),
             crash_all: on() * 4,
             forsake: on() * 2,
+            woo: on() * 2,
             stop: on(),
             pause: on(),
             stale_now: on(),
@@ -270,9 +282,13 @@ impl FaultOptions {
             full: on() * 2,
             write_fault: on() * 2,
             rate: on(),
+            apart: on() * 2,
+            lag: on(),
             filter: on() / 4,
             moment,
             dawdle,
+            linger,
+            coup,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The world itself: one seed is one run, a planted bug is found, an assertion is a finding, crash points recover.
 
-use sim::check::{Rule, Rules};
+use sim::check::{Checker, Rule, Rules};
 use sim::museum::{self, BUGS};
 use sim::options::Options;
+use sim::report::Part;
 use sim::runner;
 
 #[test]
@@ -19,6 +20,18 @@ fn one_seed_is_one_run_traced_or_not() {
 }
 
 #[test]
+fn a_run_counts_elections_invariants_faults_and_operations() {
+    let out = runner::run(&Options::of(7), Rules::default(), None);
+    let t = &out.totals;
+    assert!(t.get(Part::Protocol, "elections") > 0 && t.get(Part::Checks, "invariants") > 1_000, "{t}");
+    assert!(t.sum(Part::Faults) > 0 && t.sum(Part::Asked) > t.sum(Part::Answered) / 2, "{t}");
+    assert!(out.simulated > 0 && out.events > 1_000);
+    for column in ["elections", "invariants", "crash", "put", "simulated seconds", "events"] {
+        assert!(t.to_string().contains(column), "{column} is missing in\n{t}");
+    }
+}
+
+#[test]
 fn the_canary_is_found_and_nothing_stays_planted() {
     let bug = BUGS.iter().find(|b| b.name == museum::CANARY).expect("the canary is in the museum");
     assert!(museum::hunt(bug, 1, 50, Rules::default()).is_some());
@@ -26,22 +39,29 @@ fn the_canary_is_found_and_nothing_stays_planted() {
     assert!(museum::OFTEN.iter().all(|name| BUGS.iter().any(|b| b.name == *name)), "only exhibits are hunted");
 }
 
+/// (rule, the line of the trace at which an assertion fails)
+const FAILING: &[(Rule, u64)] = &[(Rule::AssertionsHold, 1), (Rule::AssertionsHold, 500)];
+
 #[test]
 fn a_failing_assertion_is_a_finding() {
-    for at in [1u64, 500] {
-        let mut lines = 0;
-        let mut fail = |_: u64, _: std::fmt::Arguments<'_>| {
-            lines += 1;
-            assert!(lines < at, "line {at}");
-        };
-        let out = runner::run(&Options::of(16), Rules::default(), Some(&mut fail));
-        let violation = out.violation.expect("it was caught");
-        assert_eq!(violation.rule, Rule::AssertionsHold);
-        assert!(violation.text.contains(&format!("line {at}")), "{violation}");
+    for rule in Rule::of(Checker::Runner) {
+        let mine: Vec<u64> = FAILING.iter().filter(|(r, _)| *r == rule).map(|(_, at)| *at).collect();
+        assert!(mine.len() >= 2, "{rule:?} has {} worlds that it must reject", mine.len());
+        for at in mine {
+            let run = |rules: Rules| {
+                let mut lines = 0;
+                let mut fail = |_: u64, _: std::fmt::Arguments<'_>| {
+                    lines += 1;
+                    assert!(lines < at, "line {at}");
+                };
+                runner::run(&Options::of(16), rules, Some(&mut fail)).violation
+            };
+            let violation = run(Rules::default()).expect("it was caught");
+            assert_eq!(violation.rule, rule);
+            assert!(violation.text.contains(&format!("line {at}")), "{violation}");
+            assert_eq!(run(Rules::default().without(rule)), None, "no other rule sees it");
+        }
     }
-    let mut fail = |_: u64, _: std::fmt::Arguments<'_>| panic!("at once");
-    let blind = runner::run(&Options::of(16), Rules::default().without(Rule::AssertionsHold), Some(&mut fail));
-    assert_eq!(blind.violation, None, "no other rule sees it");
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub struct RangeView {
     pub lease_until: u64,
     /// Truncated, applied, committed and last index, in this order.
     pub cursors: [Index; 4],
-    /// A position that is committed, and the term of the entry there, where known.
-    pub committed: Option<(Index, Term)>,
+    /// Positions that are committed, and the terms of the entries there, as far as they are new and known.
+    pub committed: Vec<(Index, Term)>,
     /// Hash of the whole replicated state at `cursors[1]`, where known.
     pub state_hash: Option<u64>,
 }
@@ -196,13 +196,18 @@ impl Invariants {
         if memory.replicas.get(&store) == Some(view) {
             return Ok(());
         }
-        self.checked += 7;
+        self.checked += 8;
         let at = |text: String| format!("{store} {}: {text}", view.range);
         let [truncated, applied, committed, last] = view.cursors;
         if !(truncated <= applied && applied <= committed && committed <= last) {
             rules.broken(Rule::CursorsInOrder, || {
                 at(format!("truncated {truncated} applied {applied} committed {committed} last {last}"))
             })?;
+        }
+        if let Some(promised) = memory.durable.get(&store).filter(|promised| (view.term, last) < **promised) {
+            // A later term may have taken entries away again; this one has not.
+            rules
+                .broken(Rule::DurableStays, || at(format!("promised {}@{}, ends at {last}", promised.1, promised.0)))?;
         }
         if let Some(before) = memory.replicas.get(&store) {
             let fell = view.replica == before.replica
@@ -229,7 +234,7 @@ impl Invariants {
         } else {
             memory.leases.remove(&store);
         }
-        if let Some((index, term)) = view.committed {
+        for &(index, term) in &view.committed {
             let (before, other) = *memory.committed.entry(index).or_insert((term, store));
             if before != term {
                 rules.broken(Rule::SameEntry, || at(format!("committed {index}@{term}, {other} has @{before}")))?;

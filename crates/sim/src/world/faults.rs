@@ -5,7 +5,6 @@ use crate::check::Rule;
 use crate::options::{Every, Options};
 use crate::report::Part;
 use base::{Rng, Tick};
-use bytes::Bytes;
 use engine::mem::{Crash, Fault};
 use engine::{Batch, Cf, Op, keys};
 use node::Input;
@@ -34,6 +33,8 @@ kinds! {
     CrashAll, "crash of all", crash_all;
     /// A leader is cut off, and everybody else starts anew.
     Forsake, "leader forsaken", forsake;
+    /// A follower that the leader cannot reach, and a restart of one that it can.
+    Woo, "supporter restarted", woo;
     /// A process is told to end in order.
     Stop, "orderly stop", stop;
     /// A machine stands still for a while; its clock runs on.
@@ -60,6 +61,10 @@ kinds! {
     WriteFault, "write or sync fails", write_fault;
     /// A clock changes its rate.
     Rate, "clock rate", rate;
+    /// A leader's clock is the slowest there may be and all others the fastest; then it is cut off.
+    Apart, "clocks apart", apart;
+    /// What goes to a node, or comes from it, takes much longer.
+    Lag, "slow link", lag;
     /// A compaction drops what it may.
     Filter, "compaction", filter;
 }
@@ -68,11 +73,18 @@ kinds! {
 pub(super) enum Mend {
     Start(usize),
     Join(Vec<(usize, usize)>),
+    /// This host loses all others, for so long.
+    Sever(usize, u64),
+    Quicken(Vec<(usize, usize)>, usize),
+    /// This life of a host whose disk hangs ends; who was cut off until now.
+    Topple(usize, u64, Option<usize>),
     Unstall(usize),
     Hasten(usize),
     Room(usize),
     /// An orderly stop that does not come to an end is ended.
     Insist(usize, u64),
+    /// These hosts start anew.
+    Restart(Vec<usize>),
 }
 
 /// What breaks.
@@ -81,16 +93,27 @@ pub(super) struct Faults {
     /// Lives of processes so far.
     pub lives: u64,
     pub late_answers: u64,
-    garbled: u64,
+    pub garbled: u64,
     /// Hears nobody, to the end.
     pub deaf: Option<usize>,
+    /// Links that are cut around whoever led last.
+    pub overthrown: Vec<(usize, usize)>,
     over: bool,
     struck: bool,
 }
 
 impl Faults {
     pub fn new(rng: Rng) -> Faults {
-        Faults { rng, lives: 0, late_answers: 0, garbled: 0, deaf: None, over: false, struck: false }
+        Faults {
+            rng,
+            lives: 0,
+            late_answers: 0,
+            garbled: 0,
+            deaf: None,
+            overthrown: Vec::new(),
+            over: false,
+            struck: false,
+        }
     }
 
     /// Is everything mended for good?
@@ -140,7 +163,9 @@ impl World<'_> {
             return;
         }
         self.plan_strike(kind);
-        if let Some(i) = self.some_host() {
+        // Trouble likes leaders: what happens to others is often nobody's concern.
+        let leader = if self.faults.rng.chance(400_000) { self.some_leader() } else { None };
+        if let Some(i) = leader.or_else(|| self.some_host()) {
             let store = self.hosts[i].store;
             self.trace(format_args!("FAULT {} ({store})", kind.name()));
             if self.do_strike(kind, i) {
@@ -150,12 +175,19 @@ impl World<'_> {
         }
     }
 
+    /// How long a trouble lasts: anything, or about as long as promises and leaders do, when most is at stake.
+    fn some_time(&mut self) -> u64 {
+        let d = self.options.election_timeout().0;
+        let rng = &mut self.faults.rng;
+        match rng.chance(400_000) {
+            true => d * 4 / 5 + rng.below(d * 3 / 2),
+            false => *rng.pick(&[20 * MS, 200 * MS, SEC, 2 * SEC, 4 * SEC, 9 * SEC]) + rng.below(SEC),
+        }
+    }
+
     /// Does it, if it can be done to this host; how long it lasts is drawn.
     fn do_strike(&mut self, kind: Kind, i: usize) -> bool {
-        let lasts = {
-            let rng = &mut self.faults.rng;
-            *rng.pick(&[20 * MS, 200 * MS, SEC, 2 * SEC, 4 * SEC, 9 * SEC]) + rng.below(SEC)
-        };
+        let lasts = self.some_time();
         match kind {
             Kind::Crash => self.kill(i, lasts),
             Kind::CrashAll => {
@@ -165,6 +197,7 @@ impl World<'_> {
                 }
             }
             Kind::Forsake => return self.forsake(lasts),
+            Kind::Woo => return self.woo(lasts),
             Kind::Stop => {
                 let life = self.hosts[i].life;
                 self.hosts[i].stopping = true;
@@ -202,10 +235,11 @@ impl World<'_> {
                 self.hosts[i].armed = true;
             }
             Kind::Rate => {
-                let drift = self.options.drift;
-                let rate = 1_000_000 - drift + self.faults.rng.below(2 * drift + 1);
+                let rate = rate(self.options.drift, &mut self.faults.rng);
                 self.set_rate(i, rate);
             }
+            Kind::Apart => return self.tear_clocks_apart(lasts),
+            Kind::Lag => self.lag(i, lasts),
             Kind::Filter => {
                 let mut rng = self.faults.rng.fork();
                 return self.hosts[i].disk.compact_some(&mut rng).is_ok_and(|dropped| dropped > 0);
@@ -214,7 +248,7 @@ impl World<'_> {
         true
     }
 
-    fn set_rate(&mut self, i: usize, rate: u64) {
+    pub(super) fn set_rate(&mut self, i: usize, rate: u64) {
         let now = self.now;
         self.hosts[i].clock.set_rate(now, rate);
         let wake = self.hosts[i].wake_at.0;
@@ -271,70 +305,6 @@ impl World<'_> {
         self.kill(i, lasts);
     }
 
-    /// Cuts links around this host.
-    fn cut(&mut self, kind: Kind, i: usize, lasts: u64) -> bool {
-        let n = self.hosts.len();
-        if n < 2 {
-            return false;
-        }
-        let mut side: Vec<bool> = (0..n).map(|_| self.faults.rng.chance(500_000)).collect();
-        side[i] = true;
-        side[(i + 1) % n] = false;
-        let mut links = Vec::new();
-        for a in 0..n {
-            for b in 0..n {
-                let apart = side[a] != side[b];
-                let cut = match kind {
-                    Kind::Bridge => apart && a != i && b != i,
-                    Kind::OneWay => apart && side[a],
-                    Kind::Partial => apart && (a == i || b == i),
-                    _ => apart,
-                };
-                if a != b && cut {
-                    links.push((a, b));
-                }
-            }
-        }
-        if links.is_empty() {
-            return false;
-        }
-        for (a, b) in &links {
-            self.net.cut(*a, *b);
-        }
-        self.after(lasts, Event::Mend(Mend::Join(links)));
-        true
-    }
-
-    /// Streams between this host and another break, and stand again.
-    fn reset(&mut self, i: usize) -> bool {
-        let n = self.hosts.len();
-        if n < 2 {
-            return false;
-        }
-        let other = (i + 1 + self.faults.rng.below(n as u64 - 1) as usize) % n;
-        for (a, b) in [(i, other), (other, i)] {
-            let peer = self.hosts[b].store;
-            self.input(a, Input::Disconnected(peer));
-            if self.hosts[b].is_up() {
-                self.input(a, Input::Connected(peer));
-            }
-        }
-        true
-    }
-
-    /// A frame may arrive with a bit flipped.
-    pub(super) fn garble(&mut self, bytes: Bytes) -> Bytes {
-        let usual = self.options.net.drop == 0 || self.faults.over;
-        if usual || !self.faults.rng.chance(self.options.net.drop / 10) || bytes.is_empty() {
-            return bytes;
-        }
-        self.faults.garbled += 1;
-        let mut copy = bytes.to_vec();
-        let at = self.faults.rng.below(copy.len() as u64) as usize;
-        copy[at] ^= 1 << self.faults.rng.below(8);
-        Bytes::from(copy)
-    }
-
     pub(super) fn mend(&mut self, mend: Mend) {
         match mend {
             Mend::Start(i) => {
@@ -355,6 +325,10 @@ impl World<'_> {
                     links.iter().for_each(|(a, b)| self.net.join(*a, *b));
                 }
             }
+            Mend::Restart(hosts) => self.restart(&hosts),
+            Mend::Sever(i, lasts) => self.sever_for(i, lasts),
+            Mend::Topple(i, life, was_out) => self.topple(i, life, was_out),
+            Mend::Quicken(links, lane) => links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, 0)),
             Mend::Unstall(i) => {
                 self.hosts[i].disk.set_stalled(false);
                 if std::mem::take(&mut self.hosts[i].disk_queue.hung) {
@@ -379,6 +353,7 @@ impl World<'_> {
     pub(super) fn heal(&mut self) {
         self.trace(format_args!("HEAL"));
         self.faults.over = true;
+        self.faults.overthrown.clear();
         self.net.heal();
         for i in 0..self.hosts.len() {
             self.mend(Mend::Unstall(i));
@@ -423,6 +398,8 @@ impl World<'_> {
             (Part::Faults, "frame replayed late", n.replayed),
             (Part::Faults, "deaf to the end", 0),
             (Part::Faults, "answer opened late", 0),
+            (Part::Faults, "slow read", 0),
+            (Part::Faults, "leader overthrown", 0),
             (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),
             (Part::Protocol, "answer too late", self.faults.late_answers),
@@ -435,5 +412,14 @@ impl World<'_> {
             self.totals.add(Part::Asked, super::clients::name(verb), 0);
             self.totals.add(Part::Answered, super::clients::name(verb), 0);
         }
+    }
+}
+
+/// A clock's rate: anywhere within its bound, as often as not at one of the ends.
+pub(super) fn rate(drift: u64, rng: &mut Rng) -> u64 {
+    match rng.below(4) {
+        0 => 1_000_000 - drift,
+        1 => 1_000_000 + drift,
+        _ => 1_000_000 - drift + rng.below(2 * drift + 1),
     }
 }

@@ -6,6 +6,7 @@ use super::plots::Lately;
 use super::{Event, MS, SEC, World};
 use crate::check::Rule;
 use crate::clock::Clock;
+use crate::report::Part;
 use base::{BootId, Leased, Rng, StoreId, Tick};
 use bytes::Bytes;
 use engine::Engine;
@@ -108,7 +109,7 @@ impl World<'_> {
         let host = &mut self.hosts[i];
         host.life = self.faults.lives;
         // Each boot has a clock of its own.
-        let rate = 1_000_000 - drift + host.rng.below(2 * drift + 1);
+        let rate = super::faults::rate(drift, &mut host.rng);
         let wild = 1_000_000 - 900_000 + host.rng.below(2) * 1_800_000;
         let rate = if base::bug!("clock-beyond-its-bound") { wild } else { rate };
         host.clock = Clock::new(now, host.rng.below(1_000_000 * MS), rate);
@@ -373,8 +374,7 @@ impl World<'_> {
     }
 
     pub(super) fn arrive(&mut self, from: usize, to: usize, _lane: Lane, bytes: Bytes) {
-        // A cut also loses what is on its way.
-        if self.net.reaches(from, to) {
+        if self.net.lets_in(from, to) {
             let store = self.hosts[from].store;
             self.input(to, Input::Frame(store, bytes));
         }
@@ -409,7 +409,11 @@ impl World<'_> {
     fn read(&mut self, i: usize, task: ReadTask<MemView>) {
         let (least, most) = self.options.disk.read;
         let host = &mut self.hosts[i];
-        let took = host.rng.between(least, most + 1);
+        let mut took = host.rng.between(least, most + 1);
+        if !self.faults.is_over() && host.rng.chance(self.options.faults.linger) {
+            self.totals.add(Part::Faults, "slow read", 1);
+            took += MS + host.rng.below(900 * MS);
+        }
         host.next_read += 1;
         let (life, number) = (host.life, host.next_read);
         host.reads.insert(number, task);

@@ -1,7 +1,7 @@
 //! The world: discrete events in one heap, ordered by true time and then by the order in which they were made.
 //!
 //! A node is a production `Node` over the in-memory disk that can crash. The world is its shell: it carries effects
-//! out as `server` does, only late, out of order, twice or never. Seven files do that:
+//! out as `server` does, only late, out of order, twice or never. Eight files do that:
 //!
 //! | file | is |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `disk` | its writer and its snapshot thread |
 //! | `clients` | who asks, how long they wait, what they remember |
 //! | `faults` | what breaks, when, and how it is mended |
+//! | `links` | what breaks between nodes |
 //! | `plots` | coincidences on purpose |
 //! | `hashes` | whole stores, compared |
 //! | `witness` | what the checkers are shown |
@@ -22,6 +23,7 @@ mod disk;
 mod faults;
 mod hashes;
 mod host;
+mod links;
 mod plots;
 mod witness;
 

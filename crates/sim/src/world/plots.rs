@@ -1,9 +1,19 @@
 //! Plots: coincidences that bad luck alone brings about too rarely, brought about on purpose. Each is something that can
 //! happen to real machines.
+//!
+//! | plot | asks |
+//! |---|---|
+//! | `haunt` | does a new life take what was meant for the last one? |
+//! | `compact_at_once` | does anybody still read what a new bound lets go? |
+//! | `lease_opens` | is the clock looked at when an answer leaves? |
+//! | `forsake` | who remembers promises after a restart? |
+//! | `woo` | the same, when somebody waits for their vote |
+//! | `tear_clocks_apart` | do leases end before promises do, at the worst two clocks may do? |
+//! | `begins_to_lead` | what becomes of entries that one leader after the other leaves behind on one disk each? |
 
 use super::faults::Mend;
 use super::host::Host;
-use super::{Event, MS, World};
+use super::{Event, MS, SEC, World};
 use crate::report::Part;
 use base::{Leased, StoreId};
 use bytes::Bytes;
@@ -74,27 +84,122 @@ impl World<'_> {
         self.after(late, Event::Open(i, life, Box::new((proof, leased))));
     }
 
+    /// A host that leads some range, if there is one and somebody else.
+    pub(super) fn some_leader(&mut self) -> Option<usize> {
+        let leads = |h: &Host| h.node.as_ref().is_some_and(|node| node.replicas().any(|r| r.leads().is_some()));
+        let leaders: Vec<usize> = (0..self.hosts.len()).filter(|i| leads(&self.hosts[*i])).collect();
+        let somebody = self.hosts.len() > 1 && !leaders.is_empty();
+        somebody.then(|| *self.faults.rng().pick(&leaders))
+    }
+
+    /// Cuts a host off from all others, both ways; says what to join again.
+    fn sever(&mut self, i: usize) -> Vec<(usize, usize)> {
+        let others = (0..self.hosts.len()).filter(|other| *other != i);
+        let links: Vec<_> = others.flat_map(|other| [(i, other), (other, i)]).collect();
+        links.iter().for_each(|(a, b)| self.net.cut(*a, *b));
+        links
+    }
+
+    /// Cuts a host off for so long.
+    pub(super) fn sever_for(&mut self, i: usize, lasts: u64) {
+        if !self.faults.is_over() {
+            let links = self.sever(i);
+            self.after(lasts, Event::Mend(Mend::Join(links)));
+        }
+    }
+
     /// The leader is alone on its side, and all others come back as new as they can be: who remembers their promises?
     pub(super) fn forsake(&mut self, lasts: u64) -> bool {
-        let n = self.hosts.len();
-        let leads = |h: &Host| h.node.as_ref().is_some_and(|node| node.replicas().any(|r| r.leads().is_some()));
-        let leaders: Vec<usize> = (0..n).filter(|i| leads(&self.hosts[*i])).collect();
-        if n < 2 || leaders.is_empty() {
-            return false;
-        }
-        let alone = *self.faults.rng().pick(&leaders);
-        let mut links = Vec::new();
-        for other in (0..n).filter(|i| *i != alone) {
-            links.extend([(alone, other), (other, alone)]);
-            let back = 5 * MS + self.faults.rng().below(300 * MS);
-            self.end(other, Crash::Keep);
-            self.after(back, Event::Mend(Mend::Start(other)));
-        }
-        for (a, b) in &links {
-            self.net.cut(*a, *b);
-        }
+        let Some(alone) = self.some_leader() else { return false };
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|i| *i != alone).collect();
+        self.restart(&others);
+        self.sever_for(alone, lasts);
         self.trace(format_args!("{} is forsaken", StoreId(alone as u64 + 1)));
-        self.after(lasts, Event::Mend(Mend::Join(links)));
         true
+    }
+
+    /// The leader and one other lose each other, for longer than promises last; then all the rest start anew, one of which
+    /// had kept the leader in office: whom does it vote for?
+    pub(super) fn woo(&mut self, lasts: u64) -> bool {
+        let n = self.hosts.len();
+        let Some(leader) = self.some_leader().filter(|_| n > 2) else { return false };
+        let rival = (leader + 1 + self.faults.rng().below(n as u64 - 1) as usize) % n;
+        let links = vec![(leader, rival), (rival, leader)];
+        links.iter().for_each(|(a, b)| self.net.cut(*a, *b));
+        let d = self.options.election_timeout().0;
+        let wait = d + self.faults.rng().below(2 * d);
+        let rest = (0..n).filter(|i| *i != leader && *i != rival).collect();
+        self.after(wait, Event::Mend(Mend::Restart(rest)));
+        self.after(wait + SEC + lasts, Event::Mend(Mend::Join(links)));
+        true
+    }
+
+    /// Processes end and start again at once.
+    pub(super) fn restart(&mut self, hosts: &[usize]) {
+        if self.faults.is_over() {
+            return;
+        }
+        for &i in hosts {
+            let back = MS + self.faults.rng().below(100 * MS);
+            self.end(i, Crash::Keep);
+            self.after(back, Event::Mend(Mend::Start(i)));
+        }
+    }
+
+    /// The leader's clock becomes the slowest there may be, all others the fastest; soon after it is cut off. Its lease
+    /// ends at the latest moment, the promises that it rests on at the earliest.
+    pub(super) fn tear_clocks_apart(&mut self, lasts: u64) -> bool {
+        let Some(slowest) = self.some_leader() else { return false };
+        let drift = self.options.drift;
+        for i in 0..self.hosts.len() {
+            if self.hosts[i].is_up() {
+                self.set_rate(i, if i == slowest { 1_000_000 - drift } else { 1_000_000 + drift });
+            }
+        }
+        let soon = 300 * MS + self.faults.rng().below(500 * MS);
+        self.after(soon, Event::Mend(Mend::Sever(slowest, SEC + lasts)));
+        true
+    }
+
+    /// A replica has just begun to lead. It may be cut off before anybody hears of it, so that what it appends is on its
+    /// disk alone, while whoever was cut off before comes back; or its disk hangs, it is heard all the same, and what it
+    /// had not written is gone when it starts again.
+    pub(super) fn begins_to_lead(&mut self, i: usize) {
+        let coup = self.options.faults.coup;
+        if coup == 0 || self.faults.is_over() || self.hosts.len() < 2 || !self.faults.rng().chance(coup) {
+            return;
+        }
+        self.totals.add(Part::Faults, "leader overthrown", 1);
+        self.faults.struck();
+        let before = std::mem::take(&mut self.faults.overthrown);
+        before.iter().for_each(|(a, b)| self.net.join(*a, *b));
+        let (store, was_out) = (self.hosts[i].store, before.first().map(|(a, _)| *a));
+        if self.faults.rng().chance(600_000) {
+            self.trace(format_args!("{store} leads, and is cut off"));
+            self.faults.overthrown = self.sever(i);
+            return;
+        }
+        self.trace(format_args!("{store} leads, and its disk hangs"));
+        self.hosts[i].disk.set_stalled(true);
+        let life = self.hosts[i].life;
+        let soon = 5 * MS + self.faults.rng().below(100 * MS);
+        self.after(soon, Event::Mend(Mend::Topple(i, life, was_out)));
+    }
+
+    /// A leader whose disk hung ends, and what it had not written is lost. Whoever heard it last is cut off in its place.
+    pub(super) fn topple(&mut self, i: usize, life: u64, was_out: Option<usize>) {
+        if self.faults.is_over() || self.hosts[i].life != life {
+            return self.mend(Mend::Unstall(i));
+        }
+        // Before the disk moves again: what hung in it is never written.
+        self.end(i, Crash::Lose);
+        self.mend(Mend::Unstall(i));
+        let back = 5 * MS + self.faults.rng().below(300 * MS);
+        self.after(back, Event::Mend(Mend::Start(i)));
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|o| *o != i && Some(*o) != was_out).collect();
+        if self.faults.overthrown.is_empty() && !others.is_empty() {
+            let other = *self.faults.rng().pick(&others);
+            self.faults.overthrown = self.sever(other);
+        }
     }
 }

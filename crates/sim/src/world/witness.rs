@@ -210,7 +210,7 @@ impl World<'_> {
     pub(super) fn look(&mut self, i: usize) {
         let host = &self.hosts[i];
         let Some(node) = &host.node else { return };
-        let mut ranges = Vec::new();
+        let (mut ranges, mut begins) = (Vec::new(), false);
         for r in node.replicas() {
             let (group, id) = (r.group(), r.descriptor().id);
             let leads = r.leads().is_some();
@@ -221,7 +221,9 @@ impl World<'_> {
             if self.witness.seen.get(&(i, id)) == Some(&brief) {
                 continue;
             }
-            self.witness.seen.insert((i, id), brief);
+            let before = self.witness.seen.insert((i, id), brief);
+            begins |= leads && before.is_none_or(|b| !b.1 || b.0 != brief.0);
+            let from = before.map_or(cursors[2], |b| b.3[2]).next().max(group.memory_from());
             let applied = self.witness.applied.get(&(i, id)).copied();
             let chain = self.witness.chains.get(&(i, id)).filter(|(at, _)| *at == r.applied().index);
             ranges.push(RangeView {
@@ -233,7 +235,7 @@ impl World<'_> {
                 leads,
                 lease_until: until,
                 cursors,
-                committed: applied.map(|a| (a.index, a.term)),
+                committed: committed(group, from, applied),
                 // What depends on where a batch ended stays out of the chain itself.
                 state_hash: chain.zip(applied).map(|((_, h), a)| fold(*h, &a.encode())),
             });
@@ -249,6 +251,9 @@ impl World<'_> {
         let view = NodeView { store: host.store, ranges, queued: (node.queued_bytes(), most) };
         let verdict = self.invariants.stepped(self.now, &view);
         self.judge(verdict);
+        if begins {
+            self.begins_to_lead(i);
+        }
     }
 
     /// What is left of a node's life is added to the table.
@@ -318,6 +323,25 @@ impl World<'_> {
     /// How long the run was, for whoever waits.
     pub(super) fn simulated(&self) -> u64 {
         self.now - 1_000 * SEC
+    }
+}
+
+/// Positions that are committed, and the terms there: what was applied last, and what is new since `from` and in memory.
+fn committed(group: &raft::Group, from: Index, applied: Option<Applied>) -> Vec<(Index, Term)> {
+    let mut all: Vec<(Index, Term)> = applied.map(|a| (a.index, a.term)).into_iter().collect();
+    all.extend((from.0..=group.commit().0).filter_map(|n| Some((Index(n), group.term_at(&NoDisk, Index(n))?))));
+    all
+}
+
+/// What is looked at is in memory, or is not looked at.
+struct NoDisk;
+
+impl raft::LogRead for NoDisk {
+    fn term(&self, _: Index) -> Option<Term> {
+        None
+    }
+    fn entries(&self, _: Index, _: Index, _: usize) -> base::Result<Vec<raft::Entry>> {
+        Ok(Vec::new())
     }
 }
 
