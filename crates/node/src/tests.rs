@@ -442,6 +442,26 @@ fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
+#[test]
+fn the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_successor() {
+    let mut f = Fetches::new(StoreId(1), Incarnation(1));
+    let mut sent = Vec::new();
+    for command in 1..=2 {
+        f.want(RangeId(2), base::Term(1), command, true);
+        sent.extend(f.take_unsent(Some(StoreId(2)), Tick::ms(0)));
+    }
+    let reply = |n: usize, term, first| placement::Fetched {
+        seq: sent[n].seq,
+        term: base::Term(term),
+        first: Revision(first),
+        compacted: Revision::ZERO,
+    };
+    // The successor answers the first, and the second only once its ceiling is raised.
+    assert_eq!(f.land(reply(0, 7, 100)).len(), 1);
+    assert!(f.land(reply(1, 6, 50)).is_empty(), "numbers would go back");
+    assert_eq!(f.land(reply(1, 7, 101))[0].fetched.first, Revision(101));
+}
+
 fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
     Beat {
         incarnation: Incarnation(1),
@@ -516,10 +536,14 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 15] = [
+    let cases: [(&'static str, fn()); 16] = [
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),
+        (
+            "numbers-of-an-older-sequencer",
+            the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_successor,
+        ),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),

@@ -176,7 +176,7 @@ impl Group {
             self.become_follower(ctx, m.term, None, out);
         }
         let free = self.hard.vote.is_none_or(|v| v == from.replica) && self.leader.is_none_or(|l| l == from);
-        let fresh = self.up_to_date(m.last) || base::bug!("vote-for-shorter-log");
+        let fresh = self.up_to_date(m.last);
         if m.term == self.hard.term && free && fresh && self.role != Role::Leader {
             marker!("raft.vote.granted");
             if self.hard.vote.is_none() {
@@ -225,7 +225,7 @@ impl Group {
 
     /// The election restriction (Ongaro 2014 §3.6.1): compares last terms, then lengths.
     fn up_to_date(&self, last: (Index, Term)) -> bool {
-        (last.1, last.0) >= (self.log.last.1, self.log.last.0)
+        (last.1, last.0) >= (self.log.last.1, self.log.last.0) || base::bug!("vote-for-shorter-log")
     }
 
     /// A candidate that our applied configuration does not know, although we have applied everything that it has in

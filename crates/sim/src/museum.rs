@@ -51,7 +51,6 @@ pub const BUGS: &[Bug] = &[
     bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
     bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
     bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
-    bug("numbers-of-an-older-sequencer", "numbers of a deposed sequencer are taken"),
     bug("old-disk-comes-back", "a store is restarted on an old copy of its disk"),
     bug("own-copy-counts-before-written", "a leader counts its own copy before its disk has it"),
     bug("own-filter-before-numbering", "a scan filters on the revision of its own transaction before that is known"),

@@ -118,18 +118,32 @@ pub struct FaultOptions {
     pub slow: Every,
     pub full: Every,
     pub write_fault: Every,
-    pub rate: Every,
-    /// Clocks as far apart as they may be, just before a leader is cut off.
-    pub apart: Every,
+    pub clocks: ClockOptions,
     /// Links over which everything takes longer.
     pub lag: Every,
     pub filter: Every,
+    pub chances: Chances,
+}
+
+/// How often clocks change their rates.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct ClockOptions {
+    pub rate: Every,
+    /// As far apart as they may be, just before a leader is cut off.
+    pub apart: Every,
+}
+
+/// What happens at some occasions of one kind, in a million of them.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Chances {
     /// In a million batches: a crash just before one is written.
     pub moment: u64,
     /// In a million answers that rest on a lease: one is opened late.
     pub dawdle: u64,
     /// In a million reads: one takes much longer.
     pub linger: u64,
+    /// In a million scans: one arrives where what it would read is being compacted.
+    pub overtake: u64,
     /// In a million leaderships that begin: one is overthrown before anybody hears of it.
     pub coup: u64,
 }
@@ -160,7 +174,8 @@ impl Options {
             flags: FlagOptions::draw(rng),
             most_asked: u64::MAX,
             deaf: nodes > 1 && !calm && rng.chance(if nodes > 3 { 500_000 } else { 150_000 }),
-            drift: *rng.pick(&[0, 1_000, 50_000, 100_000]),
+            // Clocks are torn as far apart as is allowed, or not at all.
+            drift: if faults.clocks.apart > 0 { 100_000 } else { *rng.pick(&[0, 1_000, 50_000, 100_000]) },
             hashes: rng.chance(500_000),
             plain: false,
         }
@@ -261,14 +276,15 @@ impl FaultOptions {
         let every = *rng.pick(&[300 * MS, SEC, 2 * SEC, 4 * SEC]);
         let moment = *rng.pick(&[0, 0, 300, 3_000]);
         let dawdle = *rng.pick(&[0, 1_000, 20_000, 200_000]);
-        let linger = *rng.pick(&[0, 0, 10_000, 100_000]);
+        let overtake = *rng.pick(&[0, 0, 0, 100_000, 400_000]);
+        let linger = if overtake > 0 { *rng.pick(&[0, 20_000, 100_000]) } else { *rng.pick(&[0, 0, 10_000, 100_000]) };
         let coup = *rng.pick(&[0, 0, 0, 700_000]);
         let mut on = || if rng.chance(450_000) { every * rng.between(1, 4) } else { 0 };
         FaultOptions {
             crash: on(),
             crash_all: on() * 4,
             forsake: on() * 2,
-            woo: on() * 2,
+            woo: on(),
             stop: on(),
             pause: on(),
             stale_now: on(),
@@ -281,14 +297,10 @@ impl FaultOptions {
             slow: on(),
             full: on() * 2,
             write_fault: on() * 2,
-            rate: on(),
-            apart: on() * 2,
+            clocks: ClockOptions { rate: on(), apart: on() },
             lag: on(),
-            filter: on() / 4,
-            moment,
-            dawdle,
-            linger,
-            coup,
+            filter: if overtake > 0 { every } else { on() / 4 },
+            chances: Chances { moment, dawdle, linger, overtake, coup },
         }
     }
 }

@@ -84,6 +84,18 @@ impl World<'_> {
         self.clients.waiting[client] = Some(id);
         let patience = self.options.patience;
         self.after(patience, Event::GiveUp(client, id));
+        if verb == Verb::Scan {
+            self.overtake(host);
+        }
+    }
+
+    /// Somebody who knows what all clients know compacts as far as that.
+    pub(super) fn compact_now(&mut self) {
+        let up: Vec<usize> = (0..self.hosts.len()).filter(|i| self.hosts[*i].is_up()).collect();
+        if !up.is_empty() && !self.faults.is_over() {
+            let host = *self.clients.rng.pick(&up);
+            self.call(host, usize::MAX, Verb::Compact, Ask::Compact(self.clients.newest()));
+        }
     }
 
     /// Hands a question to a node.

@@ -10,7 +10,7 @@ use engine::{Batch, Cf, Op, keys};
 use node::Input;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident, $name:literal, $every:ident;)*) => {
+    ($($(#[$doc:meta])* $kind:ident, $name:literal, $($every:ident).+;)*) => {
         /// Kinds of faults that strike at some moment.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub(super) enum Kind { $($(#[$doc])* $kind,)* }
@@ -20,7 +20,7 @@ macro_rules! kinds {
                 match self { $(Kind::$kind => $name,)* }
             }
             fn every(self, o: &Options) -> Every {
-                match self { $(Kind::$kind => o.faults.$every,)* }
+                match self { $(Kind::$kind => o.faults.$($every).+,)* }
             }
         }
     };
@@ -60,9 +60,9 @@ kinds! {
     /// A write or a sync fails: the store stops.
     WriteFault, "write or sync fails", write_fault;
     /// A clock changes its rate.
-    Rate, "clock rate", rate;
+    Rate, "clock rate", clocks.rate;
     /// A leader's clock is the slowest there may be and all others the fastest; then it is cut off.
-    Apart, "clocks apart", apart;
+    Apart, "clocks apart", clocks.apart;
     /// What goes to a node, or comes from it, takes much longer.
     Lag, "slow link", lag;
     /// A compaction drops what it may.
@@ -73,9 +73,13 @@ kinds! {
 pub(super) enum Mend {
     Start(usize),
     Join(Vec<(usize, usize)>),
-    /// This host loses all others, for so long.
+    /// This host loses all others at the next good moment, for so long.
     Sever(usize, u64),
     Quicken(Vec<(usize, usize)>, usize),
+    /// This host is heard late for a while.
+    Hinder(usize),
+    /// Somebody compacts as far as anybody knows.
+    Compact,
     /// This life of a host whose disk hangs ends; who was cut off until now.
     Topple(usize, u64, Option<usize>),
     Unstall(usize),
@@ -83,8 +87,8 @@ pub(super) enum Mend {
     Room(usize),
     /// An orderly stop that does not come to an end is ended.
     Insist(usize, u64),
-    /// These hosts start anew.
-    Restart(Vec<usize>),
+    /// A leader's followers start anew, and it is cut off for so long.
+    Desert(usize, Vec<usize>, u64),
 }
 
 /// What breaks.
@@ -98,6 +102,8 @@ pub(super) struct Faults {
     pub deaf: Option<usize>,
     /// Links that are cut around whoever led last.
     pub overthrown: Vec<(usize, usize)>,
+    /// Who is cut off, and for how long, when it has been promised support.
+    pub on_support: Option<(usize, u64)>,
     over: bool,
     struck: bool,
 }
@@ -111,6 +117,7 @@ impl Faults {
             garbled: 0,
             deaf: None,
             overthrown: Vec::new(),
+            on_support: None,
             over: false,
             struck: false,
         }
@@ -267,7 +274,7 @@ impl World<'_> {
     /// Is this the moment to crash: a batch handed to the writer, nothing of it on disk yet, and everything that need not
     /// wait for it said? Batches with votes and cut logs are the interesting ones.
     pub(super) fn is_a_moment(&mut self, batch: &Batch) -> bool {
-        if self.faults.over || self.options.faults.moment == 0 {
+        if self.faults.over || self.options.faults.chances.moment == 0 {
             return false;
         }
         let grave = batch.ops().iter().any(|op| match op {
@@ -275,7 +282,11 @@ impl World<'_> {
             Op::Put(Cf::Data, key, _) => key.get(9) == Some(&keys::local::TRUNCATED),
             _ => false,
         });
-        self.faults.rng.chance(if grave { self.options.faults.moment * 50 } else { self.options.faults.moment })
+        self.faults.rng.chance(if grave {
+            self.options.faults.chances.moment * 50
+        } else {
+            self.options.faults.chances.moment
+        })
     }
 
     pub(super) fn crash_now(&mut self, i: usize) {
@@ -323,10 +334,13 @@ impl World<'_> {
             Mend::Join(links) => {
                 if !self.faults.over {
                     links.iter().for_each(|(a, b)| self.net.join(*a, *b));
+                    self.reconnect(links);
                 }
             }
-            Mend::Restart(hosts) => self.restart(&hosts),
-            Mend::Sever(i, lasts) => self.sever_for(i, lasts),
+            Mend::Desert(leader, rest, lasts) => self.desert(leader, &rest, lasts),
+            Mend::Sever(i, lasts) => self.sever_soon(i, lasts),
+            Mend::Hinder(door) => self.hinder(door),
+            Mend::Compact => self.compact_now(),
             Mend::Topple(i, life, was_out) => self.topple(i, life, was_out),
             Mend::Quicken(links, lane) => links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, 0)),
             Mend::Unstall(i) => {
@@ -400,6 +414,7 @@ impl World<'_> {
             (Part::Faults, "answer opened late", 0),
             (Part::Faults, "slow read", 0),
             (Part::Faults, "leader overthrown", 0),
+            (Part::Faults, "scan overtaken", 0),
             (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),
             (Part::Protocol, "answer too late", self.faults.late_answers),

@@ -373,10 +373,11 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn arrive(&mut self, from: usize, to: usize, _lane: Lane, bytes: Bytes) {
+    pub(super) fn arrive(&mut self, from: usize, to: usize, lane: Lane, bytes: Bytes) {
         if self.net.lets_in(from, to) {
             let store = self.hosts[from].store;
             self.input(to, Input::Frame(store, bytes));
+            self.supported(to, lane);
         }
     }
 
@@ -410,7 +411,7 @@ impl World<'_> {
         let (least, most) = self.options.disk.read;
         let host = &mut self.hosts[i];
         let mut took = host.rng.between(least, most + 1);
-        if !self.faults.is_over() && host.rng.chance(self.options.faults.linger) {
+        if !self.faults.is_over() && host.rng.chance(self.options.faults.chances.linger) {
             self.totals.add(Part::Faults, "slow read", 1);
             took += MS + host.rng.below(900 * MS);
         }

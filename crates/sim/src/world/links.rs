@@ -48,6 +48,17 @@ impl World<'_> {
         true
     }
 
+    /// Links stand again. Often one of the streams over them is set up later than the others.
+    pub(super) fn reconnect(&mut self, links: Vec<(usize, usize)>) {
+        if self.faults.rng().chance(600_000) {
+            return;
+        }
+        let lane = self.faults.rng().below(LANES as u64) as usize;
+        let late = 50 * MS + self.faults.rng().below(1_500 * MS);
+        links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, late));
+        self.after(late, Event::Mend(Mend::Quicken(links, lane)));
+    }
+
     /// One stream, or all, of some links of this host takes longer, one way or both ways.
     pub(super) fn lag(&mut self, i: usize, lasts: u64) {
         let rng = self.faults.rng();

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `haunt` | does a new life take what was meant for the last one? |
 //! | `compact_at_once` | does anybody still read what a new bound lets go? |
+//! | `overtake` | the same of a scan that is on its way |
 //! | `lease_opens` | is the clock looked at when an answer leaves? |
 //! | `forsake` | who remembers promises after a restart? |
 //! | `woo` | the same, when somebody waits for their vote |
@@ -74,7 +75,7 @@ impl World<'_> {
 
     /// The shell may be held up between sending the frames of a step and opening an answer that rests on a lease.
     pub(super) fn lease_opens(&mut self, i: usize, proof: Proof, leased: Leased<Ready<MemView>>) {
-        let held_up = !self.faults.is_over() && self.hosts[i].rng.chance(self.options.faults.dawdle);
+        let held_up = !self.faults.is_over() && self.hosts[i].rng.chance(self.options.faults.chances.dawdle);
         if !held_up {
             return self.open_leased(i, proof, leased);
         }
@@ -82,6 +83,40 @@ impl World<'_> {
         let late = MS + self.hosts[i].rng.below(900 * MS);
         let life = self.hosts[i].life;
         self.after(late, Event::Open(i, life, Box::new((proof, leased))));
+    }
+
+    /// A scan over several ranges was asked for here. As soon as it may know its revision, what this host says to others
+    /// takes longer; meanwhile everything is compacted as far as anybody knows, and the others' disks are slow: the scan
+    /// arrives when what it would read is about to go.
+    pub(super) fn overtake(&mut self, door: usize) {
+        let chance = self.options.faults.chances.overtake;
+        if chance == 0 || self.faults.is_over() || self.options.ranges < 2 || !self.faults.rng().chance(chance) {
+            return;
+        }
+        self.totals.add(Part::Faults, "scan overtaken", 1);
+        self.faults.struck();
+        let (soon, later) = (self.faults.rng().below(20 * MS), 50 * MS + self.faults.rng().below(200 * MS));
+        self.after(soon, Event::Mend(Mend::Hinder(door)));
+        self.after(later, Event::Mend(Mend::Compact));
+    }
+
+    /// What this host says to others takes longer for a while, and so do writes on other disks.
+    pub(super) fn hinder(&mut self, door: usize) {
+        if self.faults.is_over() {
+            return;
+        }
+        let lasts = 200 * MS + self.faults.rng().below(700 * MS);
+        let lane = Lane::ALL.iter().position(|l| *l == Lane::Append).unwrap_or(0);
+        let others = (0..self.hosts.len()).filter(|i| *i != door);
+        let links: Vec<(usize, usize)> = others.map(|other| (door, other)).collect();
+        for &(_, other) in &links {
+            self.net.lag(door, other, lane, lasts);
+            if self.faults.rng().chance(500_000) {
+                self.hosts[other].disk_queue.slow = 5 + self.faults.rng().below(100);
+                self.after(2 * lasts, Event::Mend(Mend::Hasten(other)));
+            }
+        }
+        self.after(lasts, Event::Mend(Mend::Quicken(links, lane)));
     }
 
     /// A host that leads some range, if there is one and somebody else.
@@ -118,8 +153,8 @@ impl World<'_> {
         true
     }
 
-    /// The leader and one other lose each other, for longer than promises last; then all the rest start anew, one of which
-    /// had kept the leader in office: whom does it vote for?
+    /// The leader and one other lose each other, for longer than promises last; then the leader loses the rest, too, all of
+    /// whom start anew. Among them are those that had kept it in office: whom do they vote for?
     pub(super) fn woo(&mut self, lasts: u64) -> bool {
         let n = self.hosts.len();
         let Some(leader) = self.some_leader().filter(|_| n > 2) else { return false };
@@ -129,16 +164,21 @@ impl World<'_> {
         let d = self.options.election_timeout().0;
         let wait = d + self.faults.rng().below(2 * d);
         let rest = (0..n).filter(|i| *i != leader && *i != rival).collect();
-        self.after(wait, Event::Mend(Mend::Restart(rest)));
+        self.after(wait, Event::Mend(Mend::Desert(leader, rest, lasts)));
         self.after(wait + SEC + lasts, Event::Mend(Mend::Join(links)));
         true
     }
 
-    /// Processes end and start again at once.
-    pub(super) fn restart(&mut self, hosts: &[usize]) {
-        if self.faults.is_over() {
-            return;
+    /// All who stood by this host start anew, and nobody tells it.
+    pub(super) fn desert(&mut self, leader: usize, rest: &[usize], lasts: u64) {
+        if !self.faults.is_over() {
+            self.sever_for(leader, lasts);
+            self.restart(rest);
         }
+    }
+
+    /// Processes end and start again at once.
+    fn restart(&mut self, hosts: &[usize]) {
         for &i in hosts {
             let back = MS + self.faults.rng().below(100 * MS);
             self.end(i, Crash::Keep);
@@ -161,11 +201,27 @@ impl World<'_> {
         true
     }
 
+    /// This host will be cut off when it has just been told of fresh support: its leases then last longest.
+    pub(super) fn sever_soon(&mut self, i: usize, lasts: u64) {
+        self.faults.on_support = Some((i, lasts));
+    }
+
+    /// A frame has come in. Whoever waits for the moment at which somebody has just been promised support has it now.
+    pub(super) fn supported(&mut self, to: usize, lane: Lane) {
+        if lane == Lane::Control
+            && let Some((i, lasts)) = self.faults.on_support.filter(|(i, _)| *i == to)
+        {
+            self.faults.on_support = None;
+            self.trace(format_args!("{} was promised support, and is cut off", StoreId(i as u64 + 1)));
+            self.sever_for(i, lasts);
+        }
+    }
+
     /// A replica has just begun to lead. It may be cut off before anybody hears of it, so that what it appends is on its
     /// disk alone, while whoever was cut off before comes back; or its disk hangs, it is heard all the same, and what it
     /// had not written is gone when it starts again.
     pub(super) fn begins_to_lead(&mut self, i: usize) {
-        let coup = self.options.faults.coup;
+        let coup = self.options.faults.chances.coup;
         if coup == 0 || self.faults.is_over() || self.hosts.len() < 2 || !self.faults.rng().chance(coup) {
             return;
         }
