@@ -251,8 +251,11 @@ impl<E: Engine> Node<E> {
     /// The sequencer's store. Where no replica of the meta range tells, its stores are tried in turn.
     fn sequencer_elsewhere(&mut self, now: Tick) -> Option<StoreId> {
         let own = self.identity.store;
-        if self.replicas.contains_key(&RangeId::META) {
-            return self.directory.leader(RangeId::META).filter(|s| *s != own);
+        if let Some(meta) = self.replicas.get(&RangeId::META) {
+            // An answer to some call may have taken the leader out of the directory; an idle replica does not put it back.
+            let followed = meta.group().leader().map(|m| m.store);
+            let followed = followed.filter(|_| !base::bug!("sequencer-forgotten"));
+            return self.directory.leader(RangeId::META).or(followed).filter(|s| *s != own);
         }
         if self.fetches.is_unanswered() {
             marker!("fetch.another store is tried");

@@ -57,6 +57,7 @@ pub const BUGS: &[Bug] = &[
     bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),
     bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to"),
     bug("reused-read-context", "a read round is confirmed by answers to an earlier one"),
+    bug("sequencer-forgotten", "a node whose meta replica follows the sequencer asks nobody for numbers"),
     bug("snapshot-drops-the-tail", "installing a snapshot loses entries behind it"),
     bug("stale-read-after-pause", "an answer under a lease is handed over without looking at the clock"),
     bug("sub-order-lost", "operations of one transaction are ordered by key alone"),
@@ -101,13 +102,17 @@ pub struct Found {
     pub violation: Violation,
 }
 
-/// Plants a bug and runs seeds until one finds it.
+/// Plants a bug and runs seeds until one finds it that finds nothing without it.
 pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Option<Found> {
     base::museum::plant(bug.name);
     let found = (0..most).find_map(|n| {
-        let seed = first + n;
-        let violation = runner::run(&Options::of(seed), rules, None).violation?;
-        Some(Found { seed, seeds: n + 1, violation })
+        let (seed, options) = (first + n, Options::of(first + n));
+        let violation = runner::run(&options, rules, None).violation?;
+        // What breaks without the bug, too, is not this bug.
+        base::museum::plant("");
+        let sound = runner::run(&options, rules, None).violation.is_none();
+        base::museum::plant(bug.name);
+        sound.then_some(Found { seed, seeds: n + 1, violation })
     });
     base::museum::plant("");
     found

@@ -65,7 +65,12 @@ fn a_failing_assertion_is_a_finding() {
 }
 
 #[test]
-fn every_crash_point_of_a_short_run_recovers() {
-    let tried = sim::world::crash_points(1, 60, 1).unwrap_or_else(|v| panic!("{v}"));
-    assert!(tried.recoveries > 200 && tried.acknowledged > 5, "{tried:?}");
+fn every_crash_point_of_short_runs_recovers() {
+    let (mut recoveries, mut acknowledged) = (0, 0);
+    for seed in 1..=3 {
+        let tried = sim::world::crash_points(seed, 60, 1).unwrap_or_else(|v| panic!("seed {seed}: {v}"));
+        recoveries += tried.recoveries;
+        acknowledged += tried.acknowledged;
+    }
+    assert!(recoveries > 450 && acknowledged > 15, "{recoveries} recoveries, {acknowledged} acknowledged writes");
 }
