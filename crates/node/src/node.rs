@@ -7,6 +7,7 @@ use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::liveness::{Liveness, Turned};
 use crate::numbers::Fetches;
+use crate::revisions::Revisions;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
 use crate::upkeep::Bounds;
@@ -75,7 +76,7 @@ pub struct Node<E: Engine> {
     pub(crate) dirty: BTreeSet<RangeId>,
     pub(crate) deadlines: Deadlines,
     pub(crate) door: Door,
-    pub(crate) shown: Issued,
+    pub(crate) revisions: Revisions,
     pub(crate) noted: Noted,
     pub(crate) clock: Clockwork,
 }
@@ -205,7 +206,7 @@ impl<E: Engine> Node<E> {
         let bound = boot::bound(&engine)?;
         engine.set_filter_bound(bound);
         let compacted = replicas.get(&RangeId::META).and_then(Replica::meta).map_or(Revision::ZERO, |m| m.compacted);
-        let shown = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
+        let known = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
         let dirty = replicas.keys().copied().collect();
         Ok(Node {
             fetches: Fetches::new(identity.store, incarnation),
@@ -216,7 +217,7 @@ impl<E: Engine> Node<E> {
             writes: Writes { outstanding: VecDeque::new(), next: 1 },
             deadlines: Deadlines::default(),
             door: Door::default(),
-            shown: Issued::witnessed(shown.max(Revision::FIRST)),
+            revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST))),
             noted: Noted::default(),
             clock: Clockwork::default(),
             config,
@@ -277,7 +278,7 @@ impl<E: Engine> Node<E> {
             replica.begin_round(&mut t)?;
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
-            self.shown.raise(Issued::witnessed(replica.applied().max_revision));
+            self.revisions.known.raise(Issued::witnessed(replica.applied().max_revision));
             replica.truncate(&mut t)?;
             self.deadlines.set(range, replica.next_deadline());
             if replica.is_behind() {
@@ -287,8 +288,10 @@ impl<E: Engine> Node<E> {
             if leader.is_some() || self.directory.leader(range) == Some(self.identity.store) {
                 self.directory.learn(range, leader);
             }
+            self.note_end(range, now);
         }
         self.pump_snapshots(now, work, effects)?;
+        self.look_for_marks(now, work, effects);
         self.settle_sink(now, work, effects);
         Ok(())
     }
@@ -360,7 +363,7 @@ impl<E: Engine> Node<E> {
 
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         for (to, mut beat) in turned.beats {
-            beat.revision = self.shown.get();
+            beat.revision = self.revisions.known.get();
             self.outbox.control(to, &Part::Beat(beat));
         }
         for store in turned.changed {
@@ -406,7 +409,7 @@ impl<E: Engine> Node<E> {
     /// A picture for metrics, Status and tests.
     pub fn status(&self) -> Status {
         let mut s = Status {
-            revision: self.shown.get(),
+            revision: self.revisions.known.get(),
             compacted: self.bounds.compacted,
             bound: self.bounds.bound,
             ranges: self.replicas.len() as u64,

@@ -274,9 +274,10 @@ fn whoever_names_no_revision_is_never_told_that_it_is_compacted() {
         n.replicas.get_mut(&RangeId(2)).unwrap().admit(&mut work().sink, ask);
         n.dirty.insert(RangeId(2));
         let effects = step(&mut n, 250);
-        outcomes.extend(effects.leased.into_iter().map(|(_, l)| match l.into_unproved() {
-            Ready::Reply(_, Err(e)) => e.kind,
-            _ => Kind::Unknown,
+        outcomes.extend(effects.leased.into_iter().filter_map(|(_, l)| match l.into_unproved() {
+            Ready::Reply(_, Err(e)) => Some(e.kind),
+            Ready::Closes(_) => None,
+            _ => Some(Kind::Unknown),
         }));
     }
     assert_eq!(outcomes, [Kind::Retry, Kind::Unknown, Kind::Refused(Refusal::Compacted)], "again, read, refused");
@@ -321,6 +322,7 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
         asked: Some(StoreId(2)),
         asked_at: Tick::ms(2),
         retry_at: Tick::ms(3),
+        here: false,
         settled: None,
         done: None,
     };
@@ -346,6 +348,7 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
         asked: None,
         asked_at: Tick::ZERO,
         retry_at: Tick::ZERO,
+        here: false,
         settled: Some(base::Index(0)),
         done: None,
     };
@@ -373,11 +376,11 @@ fn a_replica_that_takes_a_snapshot_in_wants_no_turn() {
 fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     let mut f = Fetches::new(StoreId(1), Incarnation(1));
     f.want(RangeId(2), base::Term(1), 1, true);
-    assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+    assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)).len(), 1);
     f.pass_time(Tick::ms(100));
-    assert!(f.take_unsent(None, Tick::ms(100)).is_empty());
+    assert!(f.take_unsent(None, Revision::ZERO, Tick::ms(100)).is_empty());
     assert!(f.next_wake() > Tick::ms(100));
-    assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
+    assert_eq!(f.take_unsent(Some(StoreId(3)), Revision::ZERO, Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
 fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
@@ -472,4 +475,41 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         base::museum::plant("");
         assert!(failed, "{bug} is not noticed");
     }
+}
+
+/// The task of the look for dead marks that this step begins.
+fn look(n: &mut Node<Mem>, ms: u64) -> range::ReadTask<View> {
+    n.bounds.marks = crate::marks::Marks::default();
+    let mut reads = step(n, ms).reads;
+    assert_eq!(reads.len(), 1, "one look");
+    reads.remove(0)
+}
+
+#[test]
+fn marks_seen_before_a_snapshot_goes_in_are_left_alone() {
+    let mut n = node(3);
+    let mark = engine::keys::version(&Key::user(b"gone"), Revision(3));
+    let mut batch = engine::Batch::new();
+    let mut record = Vec::new();
+    mvcc::Record::mark(0).encode(&mut record);
+    batch.put(engine::Cf::Data, mark, record);
+    engine::Engine::write(n.engine(), &batch, true).unwrap();
+    (n.bounds.compacted, n.bounds.bound) = (Revision(5), Revision(5));
+    let deletes = |fx: &Effects<Mem>| {
+        let ops = fx.write.iter().flat_map(|w| w.batch.ops());
+        ops.filter(|op| matches!(op, engine::Op::Delete(engine::Cf::Data, _))).count()
+    };
+    let task = look(&mut n, 1_000);
+    let answer = Input::Read(task.origin, task.run());
+    assert_eq!(deletes(&take(&mut n, 1_001, vec![answer])), 1, "it is dead");
+    // The same once more, and meanwhile a snapshot begins to be put in: it may bring back what lay beneath.
+    let task = look(&mut n, 2_000);
+    let answer = Input::Read(task.origin, task.run());
+    let replica = n.replicas.get_mut(&RangeId(2)).expect("a replica");
+    let applied = range::state::Applied { index: base::Index(90), term: base::Term(1), ..Default::default() };
+    let engine = n.engine.clone();
+    replica.begin_install(&engine, applied).unwrap();
+    assert_eq!(deletes(&take(&mut n, 2_001, vec![answer])), 0, "what was seen is not what is there");
+    n.bounds.marks = crate::marks::Marks::default();
+    assert!(step(&mut n, 3_000).reads.is_empty(), "no look while the state is being replaced");
 }

@@ -138,6 +138,9 @@ impl World<'_> {
         let (client, verb) = (op.client as usize, *verb);
         if let Some(r) = op.revision() {
             self.totals.add(Part::Answered, name(verb), 1);
+            if verb == Verb::SerializableRead && self.hosts.len() > 1 && self.net.is_cut_off(host) {
+                self.totals.add(Part::Answered, "read while cut off", 1);
+            }
             if let Some(seen) = self.clients.seen.get_mut(client) {
                 *seen = r.max(*seen);
             }

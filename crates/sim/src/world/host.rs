@@ -446,6 +446,7 @@ impl std::fmt::Display for Shown<'_> {
             Input::Proved(Ready::Fetched((store, fetched))) => write!(f, "proved for {store}: {fetched:?}"),
             Input::Proved(Ready::Reply(asked, result)) => write!(f, "proved for {}: {result:?}", asked.origin()),
             Input::Proved(Ready::Read(task)) => write!(f, "proved: {task:?}"),
+            Input::Proved(Ready::Closes(n)) => write!(f, "statement {n} of closed revisions proved"),
             Input::Unproved(proof, _) => write!(f, "too late for the lease of {} until {}", proof.range, proof.until),
             Input::Read(origin, result) => write!(f, "read for {origin}: {result:?}"),
             Input::SnapshotRead(n, r) => write!(f, "snapshot {n} read: {}", Fate(r.as_ref().err())),
