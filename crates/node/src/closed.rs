@@ -5,7 +5,7 @@
 //! are noticed by their numbers; what was counted before stays.
 
 use crate::closes::{At, Closes};
-use base::{RangeId, Revision, StoreId, marker};
+use base::{Incarnation, RangeId, Revision, StoreId, marker};
 use std::collections::BTreeMap;
 
 /// What is known of one local replica.
@@ -31,8 +31,8 @@ struct InGroup {
 /// A peer's stream, as far as it was taken without a gap.
 #[derive(Default)]
 struct Stream {
-    /// 0: there is a gap.
-    taken: u64,
+    /// The part that was taken last; `None`: there is a gap.
+    taken: Option<(Incarnation, u64)>,
     groups: BTreeMap<u64, Revision>,
 }
 
@@ -93,8 +93,8 @@ impl Closed {
     /// there a local replica?
     pub fn take(&mut self, from: StoreId, part: Closes, is_here: &dyn Fn(RangeId) -> bool) -> Option<Revision> {
         let stream = self.streams.entry(from).or_default();
-        let follows = stream.taken > 0 && part.number == stream.taken + 1;
-        if part.number == 1 {
+        let follows = stream.taken == Some((part.life, part.number.saturating_sub(1)));
+        if part.is_first {
             self.forget(from);
         } else if !follows && !base::bug!("closed-over-a-gap") {
             marker!("closed.gap in a stream");
@@ -105,12 +105,18 @@ impl Closed {
             self.leave(range, Some(from));
         }
         let stream = self.streams.entry(from).or_default();
-        stream.taken = part.number;
+        stream.taken = Some((part.life, part.number));
         for (group, value) in &part.groups {
             let before = stream.groups.entry(*group).or_default();
             *before = (*before).max(*value);
         }
         for (range, group, at) in part.joined.into_iter().filter(|j| is_here(j.0)) {
+            // A deposed leader may begin its stream anew after its successor was heard: what it said is true, but it
+            // will say no more, and its successor would not repeat what it told already.
+            if self.ranges.get(&range).and_then(|k| k.group).is_some_and(|g| g.at.0 > at.0) {
+                marker!("closed.group of a deposed leader");
+                continue;
+            }
             self.leave(range, None);
             self.ranges.entry(range).or_default().group = Some(InGroup { of: from, group, at, is_reached: false });
         }
@@ -157,7 +163,7 @@ mod tests {
     }
     fn part(number: u64, groups: &[(u64, u64)]) -> Closes {
         let groups = groups.iter().map(|(g, z)| (*g, Revision(*z))).collect();
-        Closes { number, groups, ..Closes::default() }
+        Closes { number, is_first: number == 1, groups, ..Closes::default() }
     }
     /// The largest revision that counts when the state stands here.
     fn of(c: &mut Closed, term: u64, index: u64) -> u64 {
@@ -209,10 +215,34 @@ mod tests {
         assert_eq!(c.take(S, part(3, &[(0, 30)]), &|_| true), None);
         assert_eq!(c.take(S, part(4, &[(0, 40)]), &|_| true), None, "still");
         assert_eq!(of(&mut c, 3, 9), 10);
-        assert_eq!(c.take(S, part(1, &[(0, 50)]), &|_| true), Some(Revision(50)));
+        let anew = Closes { is_first: true, ..part(5, &[(0, 50)]) };
+        assert_eq!(c.take(S, anew, &|_| true), Some(Revision(50)));
         assert_eq!(of(&mut c, 3, 9), 10, "it is in no group");
-        let alone = Closes { alone: vec![(R, Revision(60), at(3, 9))], ..part(2, &[]) };
+        let alone = Closes { alone: vec![(R, Revision(60), at(3, 9))], ..part(6, &[]) };
         assert_eq!(c.take(S, alone, &|_| true), Some(Revision(60)));
         assert_eq!(of(&mut c, 3, 9), 60);
+    }
+
+    #[test]
+    fn another_life_of_the_sender_does_not_go_on_where_the_last_one_ended() {
+        let mut c = Closed::default();
+        let join = Closes { joined: vec![(R, 0, at(3, 7))], ..part(1, &[(0, 10)]) };
+        c.take(S, join, &|_| true);
+        assert_eq!(of(&mut c, 3, 9), 10);
+        // The first part of its new life, in which it does not lead the range any more, was lost.
+        let later = Closes { life: Incarnation(1), ..part(2, &[(0, 30)]) };
+        assert_eq!(c.take(S, later, &|_| true), None);
+        assert_eq!(of(&mut c, 3, 9), 10);
+    }
+
+    #[test]
+    fn a_deposed_leader_does_not_take_the_range_out_of_the_group_of_its_successor() {
+        let mut c = Closed::default();
+        let join = |number, term, z| Closes { joined: vec![(R, 0, at(term, 7))], ..part(number, &[(0, z)]) };
+        c.take(StoreId(2), join(1, 4, 10), &|_| true);
+        c.take(S, join(1, 3, 9), &|_| true);
+        assert_eq!(of(&mut c, 4, 7), 10);
+        assert_eq!(c.take(StoreId(2), part(2, &[(0, 15)]), &|_| true), Some(Revision(15)));
+        assert_eq!(of(&mut c, 4, 7), 15);
     }
 }

@@ -1,7 +1,7 @@
 //! What one node tells another about closed revisions: its stream to that peer, part by part (protocols §7).
 
 use base::codec::{get_u8, get_u64, put_u64};
-use base::{Error, Index, RangeId, Result, Revision, Term};
+use base::{Error, Incarnation, Index, RangeId, Result, Revision, Term};
 use bytes::Bytes;
 use std::fmt;
 
@@ -11,8 +11,12 @@ pub type At = (Term, Index);
 /// One part of the stream. What it says rested on leases when it was said: it is a fact.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Closes {
-    /// Its place in the stream; 1 begins anew, and everything said before is forgotten (what was counted stays).
+    /// The sender's life, and the part's place among all it ever said in that life to this peer. A stream that begins
+    /// anew goes on counting: otherwise a part of it could be taken for the continuation of what it replaces.
+    pub life: Incarnation,
     pub number: u64,
+    /// It begins anew: everything said before is forgotten (what was counted stays).
+    pub is_first: bool,
     /// "Your stream has a gap here: begin it anew."
     pub again: bool,
     /// These left the group they were in, before anything below was said.
@@ -26,9 +30,11 @@ pub struct Closes {
 }
 
 impl Closes {
-    /// Appends its bytes: the number, a flag, then four lists with their lengths.
+    /// Appends its bytes: life, number, two flags, then four lists with their lengths.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.life.0);
         put_u64(out, self.number);
+        out.push(u8::from(self.is_first));
         out.push(u8::from(self.again));
         let mut list = |lines: Vec<Vec<u64>>| {
             put_u64(out, lines.len() as u64);
@@ -42,12 +48,13 @@ impl Closes {
 
     /// From its bytes.
     pub fn decode(b: &mut Bytes) -> Result<Closes> {
-        let (number, again) = (get_u64(b)?, get_u8(b)? != 0);
+        let (life, number) = (Incarnation(get_u64(b)?), get_u64(b)?);
+        let (is_first, again) = (get_u8(b)? != 0, get_u8(b)? != 0);
         let left = list(b, |b| Ok(RangeId(get_u64(b)?)))?;
         let joined = list(b, |b| Ok((RangeId(get_u64(b)?), get_u64(b)?, at(b)?)))?;
         let groups = list(b, |b| Ok((get_u64(b)?, issued(b)?)))?;
         let alone = list(b, |b| Ok((RangeId(get_u64(b)?), issued(b)?, at(b)?)))?;
-        Ok(Closes { number, again, left, joined, groups, alone })
+        Ok(Closes { life, number, is_first, again, left, joined, groups, alone })
     }
 }
 
@@ -73,7 +80,8 @@ fn issued(b: &mut Bytes) -> Result<Revision> {
 
 impl fmt::Display for Closes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "closes #{}{}", self.number, if self.again { " (again!)" } else { "" })?;
+        let (first, again) = (if self.is_first { " anew" } else { "" }, if self.again { " (again!)" } else { "" });
+        write!(f, "closes #{}{first}{again}", self.number)?;
         self.left.iter().try_for_each(|r| write!(f, " -{r}"))?;
         self.joined.iter().try_for_each(|(r, group, (t, i))| write!(f, " +{r} {i}@{t} in g{group}"))?;
         self.groups.iter().try_for_each(|(group, z)| write!(f, " g{group}≤{z}"))?;
@@ -89,7 +97,9 @@ mod tests {
     fn it_round_trips_and_lies_about_lengths_are_noticed() {
         let at = (Term(3), Index(70));
         let whole = Closes {
+            life: Incarnation(3),
             number: 9,
+            is_first: true,
             again: true,
             left: vec![RangeId(4), RangeId(5)],
             joined: vec![(RangeId(6), 2, at)],
@@ -108,6 +118,6 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Closes::decode(&mut Bytes::copy_from_slice(&bytes[..cut])).is_err());
         }
-        assert!(Closes::decode(&mut Bytes::from_static(&[1, 0, 200])).is_err());
+        assert!(Closes::decode(&mut Bytes::from_static(&[1, 1, 0, 0, 200])).is_err());
     }
 }

@@ -15,7 +15,7 @@
 //! lease of that range was part of what was proved.
 
 use crate::closes::{At, Closes};
-use base::{Place, RangeId, Revision, StoreId, Tick, marker};
+use base::{Incarnation, Place, RangeId, Revision, StoreId, Tick, marker};
 use range::End;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +53,10 @@ struct Statement {
 /// What one peer was told.
 #[derive(Default)]
 struct Told {
-    /// Parts so far; 0: the stream begins anew.
+    /// Parts so far, in this life.
     number: u64,
+    /// The stream goes on; else it begins anew with the next part.
+    goes_on: bool,
     begun: Tick,
     sent: Tick,
     /// Ranges with a replica there that joined or left since.
@@ -73,8 +75,9 @@ pub(crate) struct Led<'a> {
 }
 
 /// All of it.
-#[derive(Default)]
 pub(crate) struct Closing {
+    own: StoreId,
+    life: Incarnation,
     joined: BTreeMap<RangeId, Joined>,
     groups: Vec<(Promisers, BTreeSet<RangeId>)>,
     /// Led here and in no group: where its log ended, and since when.
@@ -94,6 +97,33 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
+    /// Nothing said yet in this life of the store `own`.
+    pub fn new(own: StoreId, life: Incarnation) -> Closing {
+        Closing {
+            own,
+            life,
+            joined: BTreeMap::new(),
+            groups: Vec::new(),
+            loose: BTreeMap::new(),
+            next_alone: RangeId(0),
+            gate: None,
+            values: BTreeMap::new(),
+            numbers: 0,
+            stated: Revision::ZERO,
+            next_join: Tick::ZERO,
+            next_try: Tick::ZERO,
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// What is kept for whoever has a replica and is not this node: that one would never be told, and wait for it for ever.
+    fn others(&self, replicas: &[Place]) -> impl Iterator<Item = StoreId> + use<> {
+        let own = self.own;
+        let is_other = |s: &StoreId| *s != own || base::bug!("tells-itself-what-is-closed");
+        let stores: Vec<StoreId> = replicas.iter().map(|p| p.store).filter(is_other).collect();
+        stores.into_iter()
+    }
+
     /// A range had a turn. Returns what it leaves behind in its group, for this node itself to count.
     pub fn note(&mut self, range: RangeId, led: Option<Led<'_>>, now: Tick) -> Option<(Revision, At)> {
         let Some(led) = led else {
@@ -203,8 +233,8 @@ impl Closing {
         };
         self.groups[group].1.insert(range);
         self.joined.insert(range, Joined { group: group as u64, at, since: self.numbers });
-        for p in replicas {
-            self.peers.entry(p.store).or_default().news.insert(range);
+        for store in self.others(replicas) {
+            self.peers.entry(store).or_default().news.insert(range);
         }
     }
 
@@ -213,8 +243,8 @@ impl Closing {
         let Some(statement) = self.gate.take_if(|s| s.number == number) else { return Vec::new() };
         marker!("closed.proved");
         for (range, value, at) in &statement.alone {
-            for p in replicas(*range) {
-                self.peers.entry(p.store).or_default().alone.insert(*range, (*value, *at));
+            for store in self.others(&replicas(*range)) {
+                self.peers.entry(store).or_default().alone.insert(*range, (*value, *at));
             }
         }
         for group in statement.groups {
@@ -236,8 +266,10 @@ impl Closing {
         let on_it = |r: &&RangeId| replicas(**r).iter().any(|p| p.store == peer);
         let news = self.joined.keys().filter(on_it).copied().collect();
         let told = self.peers.entry(peer).or_default();
-        let again = told.again;
-        *told = Told { news, again, unsent: true, alone: std::mem::take(&mut told.alone), ..Told::default() };
+        (told.news, told.goes_on, told.unsent, told.sent) = (news, false, true, Tick::ZERO);
+        if base::bug!("closed-stream-counts-from-one-again") {
+            told.number = 0;
+        }
     }
 
     /// The peer says that its copy of our stream has a gap. What is under way already may mend it.
@@ -267,7 +299,8 @@ impl Closing {
     /// What a peer is told now.
     pub fn part_for(&mut self, peer: StoreId, now: Tick) -> Closes {
         let told = self.peers.entry(peer).or_default();
-        let mut part = Closes { number: told.number + 1, again: std::mem::take(&mut told.again), ..Closes::default() };
+        let (life, number, is_first) = (self.life, told.number + 1, !told.goes_on);
+        let mut part = Closes { life, number, is_first, again: std::mem::take(&mut told.again), ..Closes::default() };
         for range in std::mem::take(&mut told.news) {
             let j = self.joined.get(&range);
             let is_covered = |j: &&Joined| self.values.get(&j.group).is_some_and(|(_, number)| *number >= j.since);
@@ -283,10 +316,10 @@ impl Closing {
         }
         part.groups = self.values.iter().map(|(g, (z, _))| (*g, *z)).collect();
         part.alone = std::mem::take(&mut told.alone).into_iter().map(|(r, (z, at))| (r, z, at)).collect();
-        if told.number == 0 {
+        if is_first {
             told.begun = now;
         }
-        (told.number, told.sent, told.unsent) = (part.number, now, false);
+        (told.number, told.goes_on, told.sent, told.unsent) = (number, true, now, false);
         part
     }
 
@@ -305,6 +338,9 @@ mod tests {
     const R: RangeId = RangeId(2);
     const PEER: StoreId = StoreId(2);
 
+    fn closing() -> Closing {
+        Closing::new(StoreId(1), Incarnation(1))
+    }
     fn at(index: u64) -> At {
         (Term(3), Index(index))
     }
@@ -330,7 +366,7 @@ mod tests {
 
     #[test]
     fn an_active_range_is_closed_with_its_position_and_an_idle_one_with_its_group() {
-        let mut c = Closing::default();
+        let mut c = closing();
         assert!(!c.is_due(Revision(9), Tick::ms(0)), "nothing is led here");
         note(&mut c, end(9, 7, false), 0);
         assert!(c.is_due(Revision(9), Tick::ms(0)));
@@ -352,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_range_that_joins_is_told_only_when_its_lease_was_proved_with_it() {
-        let mut c = Closing::default();
+        let mut c = closing();
         note(&mut c, end(9, 7, false), 0);
         say(&mut c, 9, end(9, 7, false), 0);
         let mut look = |_| Some((end(9, 7, false), vec![(PEER, true)], Tick::ms(1_000), replicas()));
@@ -369,7 +405,7 @@ mod tests {
 
     #[test]
     fn without_a_lease_nothing_is_said() {
-        let mut c = Closing::default();
+        let mut c = closing();
         note(&mut c, end(9, 7, false), 0);
         assert!(c.state(Revision(9), Tick::ms(5), &mut |_| None).is_none());
         let mut over = |_| Some((end(9, 7, false), vec![], Tick::ms(5), replicas()));
@@ -380,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_anew_names_every_idle_range() {
-        let mut c = Closing::default();
+        let mut c = closing();
         note(&mut c, end(9, 7, false), 0);
         say(&mut c, 9, end(9, 7, false), 0);
         say(&mut c, 20, end(20, 7, false), 200);
@@ -390,6 +426,45 @@ mod tests {
         assert_eq!(part(&mut c, 301).number, 3, "what is on its way may mend it");
         c.has_gap(PEER, Tick::ms(600), &|_| replicas());
         let anew = part(&mut c, 601);
-        assert_eq!((anew.number, anew.joined.len()), (1, 1));
+        assert_eq!((anew.number, anew.is_first, anew.joined.len()), (4, true, 1), "it goes on counting");
+        assert!(!part(&mut c, 602).is_first);
+    }
+
+    #[test]
+    fn a_lost_beginning_is_a_gap_whatever_came_before_it() {
+        let mut c = closing();
+        let mut peer = crate::closed::Closed::default();
+        let of = |peer: &mut crate::closed::Closed| peer.of(R, &|at: At| at.1 <= Index(7)).0;
+        let mut hear = |peer: &mut crate::closed::Closed, part: Closes| peer.take(StoreId(1), part, &|_| true);
+        note(&mut c, end(9, 7, false), 0);
+        say(&mut c, 20, end(20, 7, false), 200);
+        assert_eq!(hear(&mut peer, part(&mut c, 201)), Some(Revision(20)));
+        assert_eq!(of(&mut peer), 20);
+        // The connection is set up anew; the range has left its group; what would say so is lost.
+        note(&mut c, end(20, 7, true), 300);
+        c.begin_anew(PEER, &|_| replicas());
+        part(&mut c, 301);
+        c.note(R, None, Tick::ms(302));
+        const OTHER: RangeId = RangeId(3);
+        c.note(
+            OTHER,
+            Some(Led { end: end(20, 7, false), promisers: &|| vec![(PEER, true)], replicas: &replicas() }),
+            Tick::ms(303),
+        );
+        say(&mut c, 30, end(30, 7, false), 500);
+        assert_eq!(hear(&mut peer, part(&mut c, 501)), None, "the range may have left in what is missing");
+        assert_eq!(of(&mut peer), 20);
+    }
+
+    #[test]
+    fn when_all_was_told_nothing_is_waited_for() {
+        let mut c = closing();
+        note(&mut c, end(9, 7, false), 0);
+        say(&mut c, 9, end(9, 7, false), 0);
+        say(&mut c, 20, end(20, 7, false), 200);
+        let due = c.due(Tick::ms(300), &|_| false);
+        assert_eq!(due, [2, 3].map(StoreId), "the others, not this node itself");
+        due.into_iter().for_each(|peer| drop(c.part_for(peer, Tick::ms(300))));
+        assert_eq!(c.next_wake(), Tick::FAR);
     }
 }

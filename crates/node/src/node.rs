@@ -6,7 +6,7 @@ use crate::effects::{Effects, Input, WriteTask};
 use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::liveness::{Liveness, Turned};
-use crate::numbers::Fetches;
+use crate::numbers::{Fetches, Wait};
 use crate::revisions::Revisions;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
@@ -208,8 +208,12 @@ impl<E: Engine> Node<E> {
         let compacted = replicas.get(&RangeId::META).and_then(Replica::meta).map_or(Revision::ZERO, |m| m.compacted);
         let known = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
         let dirty = replicas.keys().copied().collect();
+        let mut fetches = Fetches::new(identity.store, incarnation);
+        if incarnation != Incarnation(1) {
+            fetches.want_x(Wait::Life);
+        }
         Ok(Node {
-            fetches: Fetches::new(identity.store, incarnation),
+            fetches,
             calls: Calls::new(incarnation),
             snapshots: Snapshots::new(incarnation),
             outbox: Outbox::new(incarnation),
@@ -217,7 +221,7 @@ impl<E: Engine> Node<E> {
             writes: Writes { outstanding: VecDeque::new(), next: 1 },
             deadlines: Deadlines::default(),
             door: Door::default(),
-            revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST))),
+            revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST)), identity.store, incarnation),
             noted: Noted::default(),
             clock: Clockwork::default(),
             config,

@@ -25,6 +25,8 @@ pub(crate) enum Wait {
     Front(RangeId, Term, u64),
     /// A call that this node coordinates.
     Call(base::CallId),
+    /// This life of the node: what earlier ones showed is not above it.
+    Life,
 }
 
 /// A fetch under way.

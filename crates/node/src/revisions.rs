@@ -7,7 +7,7 @@ use crate::closing::{Closing, Led};
 use crate::effects::Effects;
 use crate::frame::Part;
 use crate::node::{Node, Work};
-use base::{Issued, Leased, Place, RangeId, Revision, StoreId, Term, Tick};
+use base::{Incarnation, Issued, Leased, Place, RangeId, Revision, StoreId, Term, Tick, marker};
 use engine::Engine;
 use range::{Origin, Outcome, Proof, Ready, Replica};
 use std::collections::BTreeMap;
@@ -18,13 +18,29 @@ pub(crate) struct Revisions {
     pub known: Issued,
     /// The largest that a client of this node was shown with keys: no later answer here may be older.
     shown: Revision,
+    /// Is nothing that an earlier life showed above `shown`?
+    has_begun: bool,
     pub closing: Closing,
     pub closed: Closed,
 }
 
 impl Revisions {
-    pub fn new(known: Issued) -> Revisions {
-        Revisions { known, shown: Revision::ZERO, closing: Closing::default(), closed: Closed::default() }
+    pub fn new(known: Issued, own: StoreId, life: Incarnation) -> Revisions {
+        let (closing, closed) = (Closing::new(own, life), Closed::default());
+        Revisions { known, shown: Revision::ZERO, has_begun: life == Incarnation(1), closing, closed }
+    }
+
+    /// Issued after this life began: whatever was shown before is not above it.
+    pub fn begin(&mut self, x: Revision) {
+        marker!("serializable.life begins");
+        self.show(x);
+        self.has_begun = true;
+    }
+
+    /// Does this life know what earlier ones may have shown? It is not on the disk, and what was closed is not, either:
+    /// until then the replicas here may be behind it, and so may be what this node knows to be issued.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun || base::bug!("restart-forgets-what-was-shown")
     }
 
     /// No answer from local state may be older than this.
@@ -96,9 +112,7 @@ impl<E: Engine> Node<E> {
 
     /// Peers hear what is closed: with what else leaves for them, or a little later.
     pub(crate) fn tell_closed(&mut self, now: Tick) {
-        let own = self.identity.store;
-        let due = self.revisions.closing.due(now, &|peer| self.outbox.speaks_to(peer));
-        for peer in due.into_iter().filter(|p| *p != own) {
+        for peer in self.revisions.closing.due(now, &|peer| self.outbox.speaks_to(peer)) {
             let part = self.revisions.closing.part_for(peer, now);
             self.outbox.now(peer, &Part::Closes(part));
         }

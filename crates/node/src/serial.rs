@@ -33,6 +33,9 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
         effects: &mut Effects<E>,
     ) -> bool {
+        if !self.revisions.has_begun() {
+            return false;
+        }
         let Some(r) = self.calls.open.get(&id).and_then(|c| serializable(&c.ask)).cloned() else { return false };
         if self.read_here(id, &r, now, work, effects) {
             return true;
@@ -58,7 +61,7 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
         effects: &mut Effects<E>,
     ) -> bool {
-        let Some(call) = self.calls.open.get(&id) else { return false };
+        let Some(call) = self.calls.open.get(&id).filter(|_| self.revisions.has_begun()) else { return false };
         let waits =
             matches!(&call.state, State::Parts { parts, .. } if parts.iter().any(|p| p.done.is_none() && !p.here));
         let Some(r) = serializable(&call.ask).filter(|_| waits).cloned() else { return false };

@@ -313,6 +313,7 @@ impl<E: Engine> Node<E> {
                 }
             }
             Wait::Call(id) => self.begin_parts(id, x, now),
+            Wait::Life => self.revisions.begin(x),
         }
     }
 

@@ -455,7 +455,8 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 12] = [
+    let cases: [(&'static str, fn()); 13] = [
+        ("restart-forgets-what-was-shown", a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
@@ -512,4 +513,25 @@ fn marks_seen_before_a_snapshot_goes_in_are_left_alone() {
     assert_eq!(deletes(&take(&mut n, 2_001, vec![answer])), 0, "what was seen is not what is there");
     n.bounds.marks = crate::marks::Marks::default();
     assert!(step(&mut n, 3_000).reads.is_empty(), "no look while the state is being replaced");
+}
+
+#[test]
+fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
+    let read = |n: &mut Node<Mem>, ms: u64, id: u64| {
+        let ask = ClientAsk::Kv(Arc::new(Request::Range(RangeReq { serializable: true, ..scan(0) })));
+        take(n, ms, vec![Input::Call(CallId(id), ask, Tick::ms(ms + 5_000))]).reads.len()
+    };
+    let mut first = node(3);
+    assert_eq!(read(&mut first, 2, 1), 1, "a first life has shown nothing");
+    let mut n = Node::open(Config::default(), first.engine().clone(), Rng::new(1), Tick::ms(10)).unwrap();
+    assert_eq!(read(&mut n, 11, 1), 0, "its earlier life may have shown more than there is now");
+    // The sequencer answers: nothing beyond what is here was ever shown.
+    let seq = n.fetches.sent() + 1;
+    n.fetches.take_unsent(Some(StoreId(2)), Revision::FIRST, Tick::ms(12));
+    let fetched = placement::Fetched { seq, term: base::Term(3), first: Revision(2), compacted: Revision::ZERO };
+    let mut builder = Builder::default();
+    builder.push(&Part::Fetched(fetched));
+    let frame = builder.finish(Stream::Now, Incarnation(1), 1);
+    take(&mut n, 13, vec![Input::Frame(StoreId(2), frame)]);
+    assert_eq!(read(&mut n, 14, 2), 1, "now it knows");
 }

@@ -63,7 +63,7 @@ rules! {
     CompactionHonoured,
     /// revisions: a refusal that depends on state is true of a state of that time.
     RefusalTrue,
-    /// revisions: a serializable read is not behind what the same run of the same node has already shown.
+    /// revisions: a serializable read is not behind what the same node has already shown, in this life or before.
     NodeKeepsPace,
     /// wgl: some order of the operations explains every answer.
     Linearizable,
@@ -85,6 +85,8 @@ rules! {
     SpansDisjoint,
     /// invariants: queues stay within their bounds.
     QueuesBounded,
+    /// invariants: a node to which nothing happens sleeps: it does not wake itself without end.
+    NodesSleep,
     /// invariants: a version of a key is the same on every store, and comes with a number that was issued.
     SameVersion,
     /// invariants: what a node said it had written, it still has after a restart.

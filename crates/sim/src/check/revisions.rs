@@ -321,7 +321,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// What one run of one node shows never goes back.
+    /// What one node shows never goes back, not even over a restart.
     fn doors(&self) -> Result<(), Violation> {
         let mut returns: Vec<&Op> =
             self.history.ops.iter().filter(|op| op.revision().is_some() && op.door != 0).collect();

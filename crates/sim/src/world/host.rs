@@ -272,8 +272,11 @@ impl World<'_> {
             }
         }
         let Some(node) = &mut host.node else { return };
+        let woke = if inputs.is_empty() { self.invariants.woke(now, host.store) } else { Ok(()) };
         let effects = node.step(inputs, local);
         let late = std::mem::take(&mut host.hold.stale_by);
+        self.judge(woke);
+        let host = &mut self.hosts[i];
         if late > 0 {
             host.hold.until = now + late;
             host.hold.late = Some(Box::new(effects));
