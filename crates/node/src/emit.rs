@@ -252,7 +252,7 @@ impl<E: Engine> Node<E> {
             self.calls.next_wake(),
             self.snapshots.next_wake(),
             self.outbox.next_wake(),
-            self.revisions.closing.next_wake(),
+            self.revisions.closing.next_wake(now),
             self.clock.next_sweep,
             stop,
         ]

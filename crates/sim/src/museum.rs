@@ -33,6 +33,10 @@ pub const BUGS: &[Bug] = &[
     bug("capture-skips-marks", "a read captures puts that are not applied yet, but not deletes"),
     bug("clock-beyond-its-bound", "clocks drift further than leases allow for"),
     bug("closed-by-an-old-leader", "a leader says what is closed without looking at its lease"),
+    bug(
+        "closed-group-left-at-a-later-value",
+        "a range that left its group and came back is closed at what was said since",
+    ),
     bug("closed-over-a-fetch-in-flight", "a revision is closed while a smaller number is on its way to a command"),
     bug("closed-over-a-gap", "what is closed is counted although a part of the stream was lost"),
     bug("closed-over-what-is-not-in-the-log", "a revision is closed while a smaller one is not in the log yet"),
@@ -82,6 +86,7 @@ pub const BUGS: &[Bug] = &[
     bug("vote-for-shorter-log", "a vote for a candidate whose log is behind"),
     bug("vote-forgotten-on-restart", "a vote is not read back at boot"),
     bug("vote-while-fortified", "a follower votes while its leader holds a lease"),
+    bug("waits-awake-for-a-late-gate", "a node wakes itself until the lease gate has answered"),
     bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index"),
     bug("written-without-sync", "the writer reports what it has not synced"),
 ];
