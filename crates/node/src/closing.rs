@@ -441,7 +441,7 @@ mod tests {
         let mut c = closing();
         let mut peer = crate::closed::Closed::default();
         let of = |peer: &mut crate::closed::Closed| peer.of(R, &|at: At| at.1 <= Index(7)).0;
-        let mut hear = |peer: &mut crate::closed::Closed, part: Closes| peer.take(StoreId(1), part, &|_| true);
+        let hear = |peer: &mut crate::closed::Closed, part: Closes| peer.take(StoreId(1), part, &|_| true);
         note(&mut c, end(9, 7, false), 0);
         say(&mut c, 20, end(20, 7, false), 200);
         assert_eq!(hear(&mut peer, part(&mut c, 201)), Some(Revision(20)));

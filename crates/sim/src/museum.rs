@@ -22,6 +22,7 @@ const fn bug(name: &'static str, what: &'static str) -> Bug {
 /// `crates/raft/tests/random.rs`) and by tests of their own in `crates/node`; `docs/museum.md` lists them.
 pub const BUGS: &[Bug] = &[
     bug("ack-before-fsync", "a follower acknowledges what its disk does not have yet"),
+    bug("alone-and-stuck-awake", "a lone leader with a slow disk wakes itself until the disk has written"),
     bug("append-without-prev-check", "entries are appended behind a base that does not match"),
     bug("asks-without-hearing", "a store asks for support although it hears nobody"),
     bug(
