@@ -113,6 +113,9 @@ impl<E: Engine> Node<E> {
     /// Peers hear what is closed: with what else leaves for them, or a little later.
     pub(crate) fn tell_closed(&mut self, now: Tick) {
         for peer in self.revisions.closing.due(now, &|peer| self.outbox.speaks_to(peer)) {
+            if base::bug!("tells-itself-what-is-closed") && peer == self.identity.store {
+                continue;
+            }
             let part = self.revisions.closing.part_for(peer, now);
             self.outbox.now(peer, &Part::Closes(part));
         }
