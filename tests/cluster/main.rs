@@ -17,6 +17,7 @@ mod disk;
 mod identity;
 mod kill;
 mod refusal;
+mod serializable;
 
 use harness::{Cluster, Program, Spec, rpc};
 use std::sync::{Mutex, MutexGuard};

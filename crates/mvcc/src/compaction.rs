@@ -20,6 +20,8 @@ pub struct DeadMarks {
     pub next: Option<Key>,
     /// Versions looked at.
     pub seen: usize,
+    /// Marks at or below the bound with something beneath, which the filter has yet to take away.
+    pub covering: usize,
 }
 
 /// Finds delete marks at or below `bound` that have nothing beneath, from `from` on, and stops at a key when `max`
@@ -44,6 +46,10 @@ pub fn dead_marks<R: Read + ?Sized>(
     while let Some((raw, value)) = cursor.item() {
         let n = keys::prefix_len(raw)?;
         let same_key = oldest.len() == raw.len() && oldest[..n] == raw[..n];
+        found.covering += usize::from(same_key && dead);
+        if same_key && dead && base::bug!("mark-dropped-over-a-version") {
+            found.keys.push(Bytes::copy_from_slice(&oldest));
+        }
         if !same_key {
             if dead {
                 base::marker!("mvcc.dead mark");

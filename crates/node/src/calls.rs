@@ -3,6 +3,7 @@
 
 use crate::effects::{ClientAsk, Effects};
 use crate::frame::{Ask, Part};
+use crate::marks::UPKEEP;
 use crate::node::{Node, Work, turn};
 use crate::numbers::Wait;
 use crate::parts::PartState;
@@ -191,10 +192,15 @@ impl<E: Engine> Node<E> {
                 self.calls.hops.retain(|_, (call, _)| *call != id);
                 continue;
             }
-            match call.state {
-                State::Parts { .. } => self.go_on_with_parts(id, now, work, effects),
-                State::Parked(_) => self.route(id, now, work, effects),
-                State::Away(..) | State::Asking => {}
+            let is_parked = match call.state {
+                State::Parts { .. } => false,
+                State::Parked(_) => true,
+                State::Away(..) | State::Asking => continue,
+            };
+            if is_parked && !self.route_serializable(id, now, work, effects) {
+                self.route(id, now, work, effects);
+            } else if !is_parked && !self.look_here_again(id, now, work, effects) {
+                self.go_on_with_parts(id, now, work, effects);
             }
         }
     }
@@ -359,7 +365,7 @@ impl<E: Engine> Node<E> {
             }
             result => {
                 if let Ok(o) = &result {
-                    self.shown.raise(base::Issued::witnessed(o.revision));
+                    self.revisions.show(o.revision);
                 }
                 self.calls.take(&id);
                 effects.replies.push((id, result));
@@ -368,8 +374,9 @@ impl<E: Engine> Node<E> {
     }
 
     /// What a replica put out for whoever asked.
-    pub(crate) fn answer(&mut self, origin: Origin, result: Result<Outcome>, work: &mut Work<E::View>) {
+    pub(crate) fn answer(&mut self, origin: Origin, result: Result<Outcome>, now: Tick, work: &mut Work<E::View>) {
         match origin {
+            Origin::Part(UPKEEP, _) => self.marks_found(result, now, work),
             Origin::Part(id, i) => self.part_answered(id, i, result),
             Origin::Local(_) | Origin::Remote(..) => work.sink.replies.push((origin, result)),
         }
@@ -382,7 +389,7 @@ impl<E: Engine> Node<E> {
         }
         for (origin, result) in std::mem::take(&mut work.sink.replies) {
             if let Ok(o) = &result {
-                self.shown.raise(base::Issued::witnessed(o.revision));
+                self.revisions.show_to(origin, o);
             }
             match origin {
                 Origin::Local(id) => effects.replies.push((id, result)),
@@ -412,7 +419,7 @@ impl<E: Engine> Node<E> {
                     Asked::Read(r) => match r.spec {
                         Spec::Scan(s) => (ClientAsk::Kv(Arc::new(Request::Range(s))), r.deadline),
                         Spec::Txn(t) => (ClientAsk::Kv(Arc::new(Request::Txn(t))), r.deadline),
-                        Spec::Hash { .. } | Spec::Settle { .. } => return,
+                        Spec::Hash { .. } | Spec::Settle { .. } | Spec::Marks { .. } => return,
                     },
                     Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
                 };

@@ -86,6 +86,11 @@ impl Outbox {
         true
     }
 
+    /// Does a frame leave for this peer at once?
+    pub fn speaks_to(&self, peer: StoreId) -> bool {
+        self.building.contains_key(&(peer, Stream::Now))
+    }
+
     pub fn next_wake(&self) -> Tick {
         self.untold.values().copied().min().unwrap_or(Tick::FAR)
     }
@@ -113,6 +118,8 @@ impl<E: Engine> Node<E> {
         }
         let untold = std::mem::take(&mut work.sink.untold);
         let fresh: Vec<RangeId> = self.note_commits(untold, &work.sink.now, now);
+        let answered = std::mem::take(&mut work.sink.answered);
+        self.tell_askers(&answered, &work.sink.now);
         for letter in work.sink.now.drain(..) {
             self.outbox.now(letter.to.store, &Part::Letter(letter));
         }
@@ -121,6 +128,8 @@ impl<E: Engine> Node<E> {
             self.outbox.after(letter.to.store, &Part::Letter(letter));
         }
         self.bounds.pins.extend(work.pins.drain(..));
+        self.show_leased(&work);
+        self.tell_closed(now);
         let (frames, after) = self.outbox.finish();
         if !frames.is_empty() {
             work.sink.mark(Stage::FrameAll, 0);
@@ -141,11 +150,12 @@ impl<E: Engine> Node<E> {
         for (proof, ready) in work.sink.leased.drain(..) {
             effects.leased.push((proof, Leased::new(ready, proof.until)));
         }
+        self.state_closed(now, effects);
         self.count(&work);
         self.door.queued += work.sink.queued;
         effects.samples = std::mem::take(&mut work.sink.samples);
-        effects.revision = self.shown.get();
         self.clock.now = now;
+        effects.revision = self.revisions.known.get();
         if now >= self.clock.next_status {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());
@@ -181,6 +191,22 @@ impl<E: Engine> Node<E> {
             }
         }
         self.outbox.untold.iter().filter(|(_, t)| now >= **t).map(|(r, _)| *r).collect()
+    }
+
+    /// A node whose client is shown a write can apply it: cut off from all others, it still reads its own client's writes.
+    fn tell_askers(&mut self, answered: &[(RangeId, StoreId)], letters: &[Letter]) {
+        for (range, store) in answered {
+            let Some(replica) = self.replicas.get(range) else { continue };
+            let told = |l: &Letter| match &l.message {
+                raft::Message::Append(a) => l.range == *range && l.to.store == *store && a.commit >= replica.commit(),
+                _ => false,
+            };
+            let Some(to) = replica.descriptor().on(*store).filter(|_| !letters.iter().any(told)) else { continue };
+            if let Some(told) = replica.group().commit_for(to.replica) {
+                marker!("node.commit told with an answer");
+                self.outbox.now(*store, &Part::Commit(*range, replica.place(), to, told));
+            }
+        }
     }
 
     fn tell_commits(&mut self, ranges: Vec<RangeId>, _now: Tick) {
@@ -227,6 +253,7 @@ impl<E: Engine> Node<E> {
             self.calls.next_wake(),
             self.snapshots.next_wake(),
             self.outbox.next_wake(),
+            self.revisions.closing.next_wake(now),
             self.clock.next_sweep,
             stop,
         ]

@@ -8,6 +8,7 @@
 //! once and nothing older, so a frame that comes twice, late or out of order is as good as lost. Everything above
 //! lives with loss, and nothing is done twice.
 
+use crate::closes::Closes;
 use crate::liveness::Beat;
 use crate::wire;
 use base::codec::{get_bytes, get_u8, get_u64, put_bytes, put_u64};
@@ -83,6 +84,8 @@ pub enum Part {
     /// A forwarded call: its id at the sender, the milliseconds it may still take, the life of the receiver it is for.
     Call(CallId, (u64, Incarnation), Ask),
     Reply(CallId, Result<Outcome>),
+    /// Closed revisions of ranges that the sender leads.
+    Closes(Closes),
     Fetch(Fetch),
     Fetched(Fetched),
     /// "I would send you a snapshot of this range, number so-and-so, at this position, and below this bound it may
@@ -229,6 +232,10 @@ fn put_part(out: &mut Vec<u8>, part: &Part) {
             put_bytes(out, bytes);
         }
         Part::Installed(range, number, index) => put_ids(out, 12, &[range.0, *number, index.0]),
+        Part::Closes(closes) => {
+            out.push(13);
+            closes.encode(out);
+        }
     }
 }
 
@@ -264,6 +271,7 @@ fn get_part(b: &mut Bytes) -> Result<Part> {
         10 => Part::Refused(RangeId(get_u64(b)?), get_u64(b)?),
         11 => Part::Chunk(RangeId(get_u64(b)?), get_u64(b)?, get_u64(b)?, get_u64(b)? != 0, get_bytes(b)?),
         12 => Part::Installed(RangeId(get_u64(b)?), get_u64(b)?, Index(get_u64(b)?)),
+        13 => Part::Closes(Closes::decode(b)?),
         v => return Err(Error::corrupt(format!("a frame has a part of unknown kind {v}"))),
     })
 }
@@ -354,6 +362,8 @@ fn put_ask(out: &mut Vec<u8>, ask: &Ask) {
                     put_ids(out, 3, &[at.0]);
                     wire::put_span(out, span);
                 }
+                // A node asks it of itself; whoever hears it cannot read it.
+                Spec::Marks { .. } => out.push(0),
                 Spec::Settle { span } => {
                     out.push(4);
                     wire::put_span(out, span);
@@ -398,6 +408,7 @@ fn put_result(out: &mut Vec<u8>, result: &Result<Outcome>) {
                 Answer::Compacted => out.push(2),
                 Answer::Hash { hash, compacted } => put_ids(out, 3, &[*hash, compacted.0]),
                 Answer::Settled { index } => put_ids(out, 4, &[index.0]),
+                Answer::Marks(_) => out.push(0),
             }
         }
         Err(e) => {

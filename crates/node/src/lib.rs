@@ -22,7 +22,10 @@
 //! | `take` | each input |
 //! | `calls` | clients' calls that need another node, or patience |
 //! | `parts` | one call, several ranges, one X |
+//! | `serial` | reads that may be answered from an older state |
+//! | `revisions`, `closing`, `closed`, `closes` | what is issued, shown and closed: as leader, as receiver, as bytes |
 //! | `upkeep` | bounds, following the sequencer, the orderly end |
+//! | `marks` | delete marks that say nothing any more are removed |
 //! | `numbers` | fetching revisions in order |
 //! | `liveness` | support between stores |
 //! | `depth` | does this disk still hold what its peers remember? |
@@ -34,21 +37,27 @@
 //! ## What we left out
 //!
 //! Several step threads (one is enough until a core is full; the work is already cut by range), splits and moves,
-//! feeds, leases, and closed revisions over idle ranges.
+//! feeds, leases, and closing a range on demand.
 
 #![forbid(unsafe_code)]
 
 pub mod boot;
 mod calls;
+mod closed;
+pub mod closes;
+mod closing;
 mod depth;
 pub mod effects;
 mod emit;
 pub mod frame;
 pub mod liveness;
+mod marks;
 mod node;
 mod numbers;
 mod parts;
+mod revisions;
 mod say;
+mod serial;
 mod snapshots;
 pub mod status;
 mod take;

@@ -7,7 +7,8 @@ use crate::effects::{Effects, Input, WriteTask};
 use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::liveness::{Liveness, Turned};
-use crate::numbers::Fetches;
+use crate::numbers::{Fetches, Wait};
+use crate::revisions::Revisions;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
 use crate::upkeep::Bounds;
@@ -78,7 +79,7 @@ pub struct Node<E: Engine> {
     pub(crate) dirty: BTreeSet<RangeId>,
     pub(crate) deadlines: Deadlines,
     pub(crate) door: Door,
-    pub(crate) shown: Issued,
+    pub(crate) revisions: Revisions,
     pub(crate) noted: Noted,
     pub(crate) clock: Clockwork,
 }
@@ -212,10 +213,14 @@ impl<E: Engine> Node<E> {
         engine.set_filter_bound(bound);
         let compacted = replicas.get(&RangeId::META).and_then(Replica::meta).map_or(Revision::ZERO, |m| m.compacted);
         let depths = Depths::new(boot::depth(&engine)?, boot::heard(&engine)?);
-        let shown = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
+        let known = replicas.values().map(|r| r.applied().max_revision).max().unwrap_or(Revision::FIRST);
         let dirty = replicas.keys().copied().collect();
+        let mut fetches = Fetches::new(identity.store, incarnation);
+        if incarnation != Incarnation(1) {
+            fetches.want_x(Wait::Life);
+        }
         Ok(Node {
-            fetches: Fetches::new(identity.store, incarnation),
+            fetches,
             calls: Calls::new(incarnation),
             snapshots: Snapshots::new(incarnation),
             outbox: Outbox::new(incarnation),
@@ -223,7 +228,7 @@ impl<E: Engine> Node<E> {
             writes: Writes { outstanding: VecDeque::new(), next: 1, depths },
             deadlines: Deadlines::default(),
             door: Door::default(),
-            shown: Issued::witnessed(shown.max(Revision::FIRST)),
+            revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST)), identity.store, incarnation),
             noted: Noted::default(),
             clock: Clockwork::default(),
             config,
@@ -284,7 +289,7 @@ impl<E: Engine> Node<E> {
             replica.begin_round(&mut t)?;
             replica.poll_reads(&mut t, taken);
             replica.apply(&mut t)?;
-            self.shown.raise(Issued::witnessed(replica.applied().max_revision));
+            self.revisions.known.raise(Issued::witnessed(replica.applied().max_revision));
             replica.truncate(&mut t)?;
             self.deadlines.set(range, replica.next_deadline());
             if replica.is_behind() {
@@ -294,8 +299,10 @@ impl<E: Engine> Node<E> {
             if leader.is_some() || self.directory.leader(range) == Some(self.identity.store) {
                 self.directory.learn(range, leader);
             }
+            self.note_end(range, now);
         }
         self.pump_snapshots(now, work, effects)?;
+        self.look_for_marks(now, work, effects);
         self.settle_sink(now, work, effects);
         Ok(())
     }
@@ -367,9 +374,9 @@ impl<E: Engine> Node<E> {
 
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         for (to, mut beat) in turned.beats {
-            beat.revision = self.shown.get();
             let (depths, life) = (&self.writes.depths, self.liveness.incarnation_of(to));
             (beat.depth, beat.remembered) = (depths.durable(), (life, depths.remembered(to, life)));
+            beat.revision = self.revisions.known.get();
             self.outbox.control(to, &Part::Beat(beat));
         }
         for store in turned.changed {
@@ -416,7 +423,7 @@ impl<E: Engine> Node<E> {
     /// A picture for metrics, Status and tests.
     pub fn status(&self) -> Status {
         let mut s = Status {
-            revision: self.shown.get(),
+            revision: self.revisions.known.get(),
             compacted: self.bounds.compacted,
             bound: self.bounds.bound,
             ranges: self.replicas.len() as u64,

@@ -25,12 +25,16 @@ pub(crate) enum Wait {
     Front(RangeId, Term, u64),
     /// A call that this node coordinates.
     Call(base::CallId),
+    /// This life of the node: what earlier ones showed is not above it.
+    Life,
 }
 
 /// A fetch under way.
 struct Flight {
     fetch: Fetch,
     sent_at: Tick,
+    /// What was known to be issued when it was first sent: its numbers are larger.
+    known: Revision,
     items: Vec<Item>,
     waits: Vec<Wait>,
     reply: Option<Fetched>,
@@ -138,6 +142,11 @@ impl Fetches {
         self.next - 1
     }
 
+    /// Every number that is still to come is larger than this: nothing under way was sent before it was known.
+    pub fn known_before(&self) -> Revision {
+        self.flying.front().map_or(Revision::MAX, |f| f.known)
+    }
+
     /// Is anything waiting to be sent or answered?
     pub fn next_wake(&self) -> Tick {
         self.flying.front().map_or(Tick::FAR, |f| f.sent_at + RESEND_AFTER)
@@ -158,7 +167,7 @@ impl Fetches {
     }
 
     /// What is to be sent to the sequencer now: new fetches, or all under way again, unchanged and in order.
-    pub fn take_unsent(&mut self, to: Option<StoreId>, now: Tick) -> Vec<Fetch> {
+    pub fn take_unsent(&mut self, to: Option<StoreId>, known: Revision, now: Tick) -> Vec<Fetch> {
         if self.sent_to != to {
             self.sent_to = to;
             self.resend = true;
@@ -185,7 +194,7 @@ impl Fetches {
             let fetch = Fetch { store: self.store, incarnation: self.incarnation, seq: self.next, oldest, take };
             self.next += 1;
             let (items, waits) = (std::mem::take(&mut self.items), std::mem::take(&mut self.waits));
-            self.flying.push_back(Flight { fetch, sent_at: now, items, waits, reply: None });
+            self.flying.push_back(Flight { fetch, sent_at: now, known, items, waits, reply: None });
             out.push(fetch);
         }
         out
@@ -243,9 +252,9 @@ mod tests {
     fn replies_are_taken_in_order_and_once() {
         let mut f = fetches();
         f.want(RangeId(2), Term(1), 1, true);
-        assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+        assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)).len(), 1);
         f.want(RangeId(2), Term(1), 2, true);
-        assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+        assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)).len(), 1);
         assert!(f.land(fetched(2, 1, 6)).is_empty(), "the first is missing");
         let landed = f.land(fetched(1, 1, 5));
         assert_eq!(landed.iter().map(|l| l.fetched.first.0).collect::<Vec<_>>(), [5, 6]);
@@ -258,7 +267,7 @@ mod tests {
         let mut f = fetches();
         for seq in 1..=2 {
             f.want(RangeId(2), Term(1), seq, true);
-            f.take_unsent(Some(StoreId(2)), Tick::ms(0));
+            f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0));
         }
         assert_eq!(f.land(fetched(1, 7, 100)).len(), 1);
         assert!(f.land(fetched(2, 6, 50)).is_empty());
@@ -269,10 +278,10 @@ mod tests {
     fn everything_under_way_is_sent_again_unchanged() {
         let mut f = fetches();
         f.want(RangeId(2), Term(1), 1, true);
-        let first = f.take_unsent(Some(StoreId(2)), Tick::ms(0));
+        let first = f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0));
         f.pass_time(Tick::ms(100));
-        assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(100)), first);
-        assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)), first, "another sequencer");
-        assert!(f.take_unsent(Some(StoreId(3)), Tick::ms(102)).is_empty());
+        assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(100)), first);
+        assert_eq!(f.take_unsent(Some(StoreId(3)), Revision::ZERO, Tick::ms(101)), first, "another sequencer");
+        assert!(f.take_unsent(Some(StoreId(3)), Revision::ZERO, Tick::ms(102)).is_empty());
     }
 }

@@ -3,11 +3,11 @@
 use crate::calls::{PAUSE, State};
 use crate::effects::{ClientAsk, Effects};
 use crate::frame::{Ask, Part};
-use crate::node::{Node, Work};
+use crate::node::{Node, Work, turn};
 use base::{CallId, Error, Index, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
 use engine::Engine;
 use mvcc::{Reply, Request};
-use range::{Answer, Origin, Outcome, ReadAsk, Spec};
+use range::{Answer, Origin, Outcome, ReadAsk, Spec, Turn};
 use router::Plan;
 
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct PartState {
     pub asked: Option<StoreId>,
     pub asked_at: Tick,
     pub retry_at: Tick,
+    /// Being read from the local replica, whoever leads.
+    pub here: bool,
     /// A hash is summed over the local replica once it has applied this.
     pub settled: Option<Index>,
     pub done: Option<Answer>,
@@ -34,6 +36,7 @@ impl<E: Engine> Node<E> {
             asked: None,
             asked_at: now,
             retry_at: now,
+            here: false,
             settled: None,
             done: None,
         };
@@ -80,7 +83,7 @@ impl<E: Engine> Node<E> {
                 break;
             }
             if let Some(index) = p.settled {
-                self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), effects);
+                self.hash_here(Origin::Part(id, i as u32), p, (index, x, compacted), (now, &mut *work, &mut *effects));
                 continue;
             }
             self.ask_part((id, i as u32), p, (x, compacted, call.deadline), now, work);
@@ -90,6 +93,7 @@ impl<E: Engine> Node<E> {
         } else if parts.iter().all(|p| p.done.is_some()) {
             marker!("call.all parts are there");
             let done = parts.iter_mut().filter_map(|p| p.done.take()).collect();
+            self.revisions.show(x);
             effects.replies.push((id, combine(&call.ask, done, x)));
             return;
         }
@@ -128,15 +132,13 @@ impl<E: Engine> Node<E> {
         origin: Origin,
         p: &mut PartState,
         (index, x, compacted): (Index, Revision, Revision),
-        effects: &mut Effects<E>,
+        (now, work, effects): (Tick, &mut Work<E::View>, &mut Effects<E>),
     ) {
-        let Some(replica) = self.replicas.get_mut(&p.range).filter(|r| r.readable() >= index) else { return };
+        let Some(replica) = self.replicas.get(&p.range).filter(|r| r.readable() >= index) else { return };
         marker!("hash.local replica is there");
         p.asked = Some(self.identity.store);
         let ask = ReadAsk { origin, spec: p.spec.clone(), x, compacted, fetches: 0, deadline: Tick::FAR };
-        let task = replica.read_as_it_stands(&self.engine, ask);
-        self.bounds.pins.push_back(task.pin.clone());
-        effects.reads.push(task);
+        effects.reads.push(replica.read_as_it_stands(&mut turn!(self, work, now), ask));
     }
 
     /// One part of a call is there, or must be asked for again.

@@ -12,6 +12,7 @@ impl fmt::Display for Part {
             Part::Call(id, (ms, _), ask) => write!(f, "{id} within {ms}ms {ask}"),
             Part::Reply(id, Ok(o)) => write!(f, "{id} answered at {}", o.revision),
             Part::Reply(id, Err(e)) => write!(f, "{id} refused: {e}"),
+            Part::Closes(c) => write!(f, "{c}"),
             Part::Fetch(x) => write!(f, "{x}"),
             Part::Fetched(x) => write!(f, "{x}"),
             Part::Offer(range, _, to, n, (applied, _)) => {

@@ -33,13 +33,14 @@ impl<E: Engine> Node<E> {
             }
             Input::Written(seq) => self.written(seq, now, work, effects)?,
             Input::Proved(ready) => self.proved(ready, now, work)?,
+            Input::Unproved(_, Ready::Closes(number)) => self.revisions.closing.unproved(number),
             Input::Unproved(proof, ready) => {
                 if let Some(replica) = self.replicas.get_mut(&proof.range) {
                     self.dirty.insert(proof.range);
                     replica.prove(&mut work.sink, proof, ready);
                 }
             }
-            Input::Read(origin, result) => self.answer(origin, result, work),
+            Input::Read(origin, result) => self.answer(origin, result, now, work),
             Input::Learned(lesson, learned) => {
                 if let Some(replica) = self.replicas.get_mut(&lesson.range) {
                     replica.learn(lesson, learned);
@@ -63,6 +64,7 @@ impl<E: Engine> Node<E> {
             Ready::Reply(asked, result) => work.sink.replies.push((asked.origin(), result)),
             Ready::Fetched((store, fetched)) if store == self.identity.store => self.landed(fetched, now, work)?,
             Ready::Fetched((store, fetched)) => self.outbox.now(store, &Part::Fetched(fetched)),
+            Ready::Closes(number) => self.closes_proved(number),
             // The shell carries reads out itself.
             Ready::Read(task) => work.sink.rerouted.push(range::Asked::Read(task.ask_again())),
         }
@@ -116,7 +118,7 @@ impl<E: Engine> Node<E> {
                 self.writes.depths.check(from, self.incarnation, beat.remembered)?;
                 self.writes.depths.hear(from, beat.incarnation, beat.depth);
                 self.set_full(from, beat.full);
-                self.shown.raise(Issued::witnessed(beat.revision));
+                self.revisions.known.raise(Issued::witnessed(beat.revision));
                 self.liveness_turned(turned, now, work)?;
                 self.campaign_where_fresh(now, work)?;
             }
@@ -136,6 +138,7 @@ impl<E: Engine> Node<E> {
                 self.take_hop(Origin::Remote(from, id), now + Tick::ms(ms), ask, now, work)?;
             }
             Part::Reply(id, result) => self.hop_answered(from, (id, result), now, effects),
+            Part::Closes(part) => self.take_closes(from, part, now),
             Part::Fetch(fetch) => {
                 if let Some(meta) = self.replicas.get_mut(&RangeId::META).filter(|_| fetch.store == from) {
                     meta.fetch(fetch);
@@ -188,6 +191,7 @@ impl<E: Engine> Node<E> {
         marker!("node.peer connected");
         self.door.cut.remove(&peer);
         self.fetches.path_changed();
+        self.close_anew(peer);
         for (range, replica) in &mut self.replicas {
             if replica.descriptor().on(peer).is_some() {
                 replica.liveness_changed(&mut turn!(self, work, now), peer)?;
@@ -235,7 +239,8 @@ impl<E: Engine> Node<E> {
         let own = self.identity.store;
         let here = self.replicas.get(&RangeId::META).is_some_and(|m| m.is_sequencing());
         let to = if here { Some(own) } else { self.sequencer_elsewhere(now) };
-        for fetch in self.fetches.take_unsent(to, now) {
+        let known = self.revisions.known.get();
+        for fetch in self.fetches.take_unsent(to, known, now) {
             match (to, self.replicas.get_mut(&RangeId::META)) {
                 (Some(s), Some(meta)) if s == own => {
                     meta.fetch(fetch);
@@ -287,7 +292,7 @@ impl<E: Engine> Node<E> {
                     replica.number(&mut turn!(self, work, now), item.seq, number);
                 }
             }
-            self.shown.raise(Issued::witnessed(next.prev()));
+            self.revisions.known.raise(Issued::witnessed(next.prev()));
             let x = x_of(&fetched);
             for wait in waits {
                 self.give_x(wait, x, now, work);
@@ -313,6 +318,7 @@ impl<E: Engine> Node<E> {
                 }
             }
             Wait::Call(id) => self.begin_parts(id, x, now),
+            Wait::Life => self.revisions.begin(x),
         }
     }
 
@@ -354,8 +360,11 @@ impl<E: Engine> Node<E> {
                 self.fetches.want_x(Wait::Read(range, ask));
             }
             Ask::At(_, spec, x, compacted) => {
-                self.shown.raise(Issued::witnessed(x));
+                self.revisions.known.raise(Issued::witnessed(x));
                 self.bounds.compacted = self.bounds.compacted.max(compacted);
+                let names_one = matches!(&spec, Spec::Scan(r) if r.revision != base::Revision::ZERO);
+                // Whoever names an old revision is told that it is compacted, not that X must be taken anew.
+                let compacted = if names_one { self.bounds.compacted } else { compacted };
                 replica.admit(&mut work.sink, ReadAsk { origin, spec, x, compacted, fetches, deadline });
             }
             Ask::Compact(revision) => replica.compact(&mut turn!(self, work, now), origin, revision)?,

@@ -276,9 +276,10 @@ fn whoever_names_no_revision_is_never_told_that_it_is_compacted() {
         n.replicas.get_mut(&RangeId(2)).unwrap().admit(&mut work().sink, ask);
         n.dirty.insert(RangeId(2));
         let effects = step(&mut n, 250);
-        outcomes.extend(effects.leased.into_iter().map(|(_, l)| match l.into_unproved() {
-            Ready::Reply(_, Err(e)) => e.kind,
-            _ => Kind::Unknown,
+        outcomes.extend(effects.leased.into_iter().filter_map(|(_, l)| match l.into_unproved() {
+            Ready::Reply(_, Err(e)) => Some(e.kind),
+            Ready::Closes(_) => None,
+            _ => Some(Kind::Unknown),
         }));
     }
     assert_eq!(outcomes, [Kind::Retry, Kind::Unknown, Kind::Refused(Refusal::Compacted)], "again, read, refused");
@@ -323,6 +324,7 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
         asked: Some(StoreId(2)),
         asked_at: Tick::ms(2),
         retry_at: Tick::ms(3),
+        here: false,
         settled: None,
         done: None,
     };
@@ -348,6 +350,7 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
         asked: None,
         asked_at: Tick::ZERO,
         retry_at: Tick::ZERO,
+        here: false,
         settled: Some(base::Index(0)),
         done: None,
     };
@@ -435,11 +438,11 @@ fn a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone() {
 fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     let mut f = Fetches::new(StoreId(1), Incarnation(1));
     f.want(RangeId(2), base::Term(1), 1, true);
-    assert_eq!(f.take_unsent(Some(StoreId(2)), Tick::ms(0)).len(), 1);
+    assert_eq!(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)).len(), 1);
     f.pass_time(Tick::ms(100));
-    assert!(f.take_unsent(None, Tick::ms(100)).is_empty());
+    assert!(f.take_unsent(None, Revision::ZERO, Tick::ms(100)).is_empty());
     assert!(f.next_wake() > Tick::ms(100));
-    assert_eq!(f.take_unsent(Some(StoreId(3)), Tick::ms(101)).len(), 1, "and nothing was forgotten");
+    assert_eq!(f.take_unsent(Some(StoreId(3)), Revision::ZERO, Tick::ms(101)).len(), 1, "and nothing was forgotten");
 }
 
 #[test]
@@ -448,7 +451,7 @@ fn the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_success
     let mut sent = Vec::new();
     for command in 1..=2 {
         f.want(RangeId(2), base::Term(1), command, true);
-        sent.extend(f.take_unsent(Some(StoreId(2)), Tick::ms(0)));
+        sent.extend(f.take_unsent(Some(StoreId(2)), Revision::ZERO, Tick::ms(0)));
     }
     let reply = |n: usize, term, first| placement::Fetched {
         seq: sent[n].seq,
@@ -536,7 +539,7 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 16] = [
+    let cases: [(&'static str, fn()); 17] = [
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),
@@ -544,6 +547,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             "numbers-of-an-older-sequencer",
             the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_successor,
         ),
+        ("restart-forgets-what-was-shown", a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
@@ -563,4 +567,62 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         base::museum::plant("");
         assert!(failed, "{bug} is not noticed");
     }
+}
+
+/// The task of the look for dead marks that this step begins.
+fn look(n: &mut Node<Mem>, ms: u64) -> range::ReadTask<View> {
+    n.bounds.marks = crate::marks::Marks::default();
+    let mut reads = step(n, ms).reads;
+    assert_eq!(reads.len(), 1, "one look");
+    reads.remove(0)
+}
+
+#[test]
+fn marks_seen_before_a_snapshot_goes_in_are_left_alone() {
+    let mut n = node(3);
+    let mark = engine::keys::version(&Key::user(b"gone"), Revision(3));
+    let mut batch = engine::Batch::new();
+    let mut record = Vec::new();
+    mvcc::Record::mark(0).encode(&mut record);
+    batch.put(engine::Cf::Data, mark, record);
+    engine::Engine::write(n.engine(), &batch, true).unwrap();
+    (n.bounds.compacted, n.bounds.bound) = (Revision(5), Revision(5));
+    let deletes = |fx: &Effects<Mem>| {
+        let ops = fx.write.iter().flat_map(|w| w.batch.ops());
+        ops.filter(|op| matches!(op, engine::Op::Delete(engine::Cf::Data, _))).count()
+    };
+    let task = look(&mut n, 1_000);
+    let answer = Input::Read(task.origin, task.run());
+    assert_eq!(deletes(&take(&mut n, 1_001, vec![answer])), 1, "it is dead");
+    // The same once more, and meanwhile a snapshot begins to be put in: it may bring back what lay beneath.
+    let task = look(&mut n, 2_000);
+    let answer = Input::Read(task.origin, task.run());
+    let replica = n.replicas.get_mut(&RangeId(2)).expect("a replica");
+    let applied = range::state::Applied { index: base::Index(90), term: base::Term(1), ..Default::default() };
+    let engine = n.engine.clone();
+    replica.begin_install(&engine, applied).unwrap();
+    assert_eq!(deletes(&take(&mut n, 2_001, vec![answer])), 0, "what was seen is not what is there");
+    n.bounds.marks = crate::marks::Marks::default();
+    assert!(step(&mut n, 3_000).reads.is_empty(), "no look while the state is being replaced");
+}
+
+#[test]
+fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
+    let read = |n: &mut Node<Mem>, ms: u64, id: u64| {
+        let ask = ClientAsk::Kv(Arc::new(Request::Range(RangeReq { serializable: true, ..scan(0) })));
+        take(n, ms, vec![Input::Call(CallId(id), ask, Tick::ms(ms + 5_000))]).reads.len()
+    };
+    let mut first = node(3);
+    assert_eq!(read(&mut first, 2, 1), 1, "a first life has shown nothing");
+    let mut n = Node::open(Config::default(), first.engine().clone(), Rng::new(1), Tick::ms(10)).unwrap();
+    assert_eq!(read(&mut n, 11, 1), 0, "its earlier life may have shown more than there is now");
+    // The sequencer answers: nothing beyond what is here was ever shown.
+    let seq = n.fetches.sent() + 1;
+    n.fetches.take_unsent(Some(StoreId(2)), Revision::FIRST, Tick::ms(12));
+    let fetched = placement::Fetched { seq, term: base::Term(3), first: Revision(2), compacted: Revision::ZERO };
+    let mut builder = Builder::default();
+    builder.push(&Part::Fetched(fetched));
+    let frame = builder.finish(Stream::Now, Incarnation(1), 1);
+    take(&mut n, 13, vec![Input::Frame(StoreId(2), frame)]);
+    assert_eq!(read(&mut n, 14, 2), 1, "now it knows");
 }

@@ -3,6 +3,7 @@
 
 use crate::boot;
 use crate::frame::Part;
+use crate::marks::Marks;
 use crate::node::{Node, Work, turn};
 use base::{Error, RangeId, Result, Revision, Tick, marker};
 use engine::Engine;
@@ -26,6 +27,8 @@ pub(crate) struct Bounds {
     /// In this step's batch; the task that carries it, and no other, says when it is durable.
     pub fresh: Option<Revision>,
     pub pins: VecDeque<Arc<Revision>>,
+    /// Delete marks at or below the bound are looked for.
+    pub marks: Marks,
 }
 
 impl Bounds {

@@ -80,6 +80,13 @@ impl Group {
         self.role == Role::Leader && self.conf.quorum(|m| self.promise_of(supports, m) > now)
     }
 
+    /// The voters of each half, and whether their promise to this replica counts now. Leaders of one node with equal
+    /// answers hold leases that end together.
+    pub fn promisers(&self, supports: &Supports) -> Vec<(StoreId, bool)> {
+        let counts = |m: &Member| (m.store, self.promise_of(supports, *m) > Tick::ZERO);
+        self.conf.halves().flat_map(|half| half.iter().map(counts)).collect()
+    }
+
     /// Until when, on this node's clock, no other replica can have been elected: the largest t for which a quorum of
     /// every half of the configuration promised support until t or later. `None` on a follower (also on the one that
     /// has just handed over), without such a quorum, before an entry of this term is committed, or when leases are

@@ -59,6 +59,14 @@ impl Group {
             marker!("raft.leader.stuck");
             return self.stop_leading(ctx, out);
         }
+        if stuck
+            && let Some(lead) = &mut self.lead
+            && !base::bug!("alone-and-stuck-awake")
+        {
+            // A voter that is alone waits for its own disk, and for nobody who could do better: not awake.
+            marker!("raft.leader.alone_with_a_slow_disk");
+            lead.stuck = Tick::FAR;
+        }
         if beat {
             self.beat(ctx, out);
         }

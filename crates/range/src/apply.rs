@@ -4,7 +4,7 @@
 use crate::entry::{self, Body};
 use crate::replica::{Applying, Replica};
 use crate::sink::{Receipt, Turn};
-use crate::state::{self, Log};
+use crate::state::{self, Applied, Log};
 use base::{Error, Index, Result, Revision, Stage, marker};
 use engine::{Cf, Engine, keys};
 use raft::{Entry, Payload};
@@ -56,7 +56,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         let range = self.descriptor.id;
         turn.sink.batch.put(Cf::Data, keys::local(range, keys::local::APPLIED), self.applied.encode());
         turn.sink.receipts.push(Receipt { range, mark: None, applied: Some(self.applied.index) });
-        self.applying.push_back(Applying { index: self.applied.index, max_revision: self.applied.max_revision });
+        let Applied { index, term, max_revision, .. } = self.applied;
+        self.applying.push_back(Applying { index, term, max_revision });
         Ok(())
     }
 
@@ -130,6 +131,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         while self.applying.front().is_some_and(|a| a.index <= index) {
             if let Some(a) = self.applying.pop_front() {
                 self.written = self.written.max(a.index);
+                self.readable = (a.term, a.max_revision);
                 up_to = a.max_revision;
             }
         }

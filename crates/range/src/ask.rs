@@ -67,6 +67,14 @@ pub enum Spec {
         span: Span,
         at: Revision,
     },
+    /// Delete marks at or below the bound with nothing beneath, from a key on, looking at about so many versions. Asked
+    /// by a node of itself.
+    Marks {
+        span: Span,
+        from: base::Key,
+        bound: Revision,
+        most: usize,
+    },
     /// Nothing is read; what is wanted is the range's commit index once everything at or below X is committed.
     Settle {
         span: Span,
@@ -96,6 +104,8 @@ pub enum Answer {
         hash: u64,
         compacted: Revision,
     },
+    /// What one look for dead delete marks found.
+    Marks(mvcc::DeadMarks),
     /// Applied up to here, a replica holds everything at or below X.
     Settled {
         index: base::Index,
@@ -179,6 +189,9 @@ impl<V: engine::Read> ReadTask<V> {
                 let hash = mvcc::hash_span(&*self.view, span, *at, self.compacted)?;
                 Answer::Hash { hash, compacted: self.compacted }
             }
+            Spec::Marks { span, from, bound, most } => {
+                Answer::Marks(mvcc::dead_marks(&*self.view, span, *bound, from, *most)?)
+            }
             Spec::Settle { .. } => return Err(Error::corrupt("a settle reads nothing")),
         })
     }
@@ -215,7 +228,7 @@ impl Spec {
     pub fn spans(&self) -> Vec<Span> {
         match self {
             Spec::Scan(r) => vec![r.span.clone()],
-            Spec::Hash { span, .. } | Spec::Settle { span } => vec![span.clone()],
+            Spec::Hash { span, .. } | Spec::Settle { span } | Spec::Marks { span, .. } => vec![span.clone()],
             Spec::Txn(t) => {
                 let mut out = Vec::new();
                 Request::Txn(t.clone()).spans(&mut |s, _| out.push(s.clone()));

@@ -1,6 +1,6 @@
 //! ⑩ commit → ⑪ complete: replies leave at commit; the effects stay readable in the overlay.
 
-use crate::ask::{Answer, Outcome, Proof, READ_WEIGHT, Spec};
+use crate::ask::{Answer, Origin, Outcome, Proof, READ_WEIGHT, Spec};
 use crate::replica::Replica;
 use crate::sink::{Asked, Ready, Turn};
 use base::{Index, Revision, Span, Stage, Tick, marker};
@@ -18,6 +18,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             turn.sink.counters.committed += 1;
             turn.sink.queued -= p.command.weight();
             turn.sink.mark(Stage::Complete, turn.now.since(p.command.arrived));
+            if let Origin::Remote(store, _) = p.command.origin
+                && turn.sink.answered.last() != Some(&(self.descriptor.id, store))
+            {
+                turn.sink.answered.push((self.descriptor.id, store));
+            }
             turn.sink.replies.push((p.command.origin, Ok(Outcome { revision, answer: Answer::Kv(p.reply.known()) })));
         }
         let answered = before - lead.pending.len();

@@ -11,6 +11,7 @@
 //! | `complete` | ⑩ commit → ⑪ the reply leaves; reads and unchanging commands settle |
 //! | `apply` | ⑫ committed effects into the batch; what a durable batch means; cutting the log |
 //! | `read` | a frozen view, a captured overlay, a lease or a quorum round |
+//! | `close` | which revisions nothing can be written at any more |
 //! | `meta` | range 1: the sequencer and compaction |
 //! | `snapshot` | a replica that is too far behind |
 //!
@@ -31,6 +32,7 @@
 
 mod apply;
 pub mod ask;
+mod close;
 mod complete;
 pub mod entry;
 mod evaluate;
@@ -44,5 +46,6 @@ pub mod snapshot;
 pub mod state;
 
 pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
+pub use close::End;
 pub use replica::{Replica, member, place};
 pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Sink, Turn};

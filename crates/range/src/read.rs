@@ -111,15 +111,15 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             counts.learn(learned, &lead.overlay);
         }
     }
+}
 
-    /// A read of this replica as it stands in the engine; the caller knows that it holds what is asked for.
-    pub fn read_as_it_stands<E: Engine<View = V>>(&mut self, engine: &E, ask: ReadAsk) -> ReadTask<V> {
-        let at = read_revision(&ask);
-        let ReadAsk { origin, spec, x, compacted, deadline, .. } = ask;
-        let captured = Captured::default();
-        let (view, pin) = (Arc::new(engine.view()), Arc::new(at));
-        ReadTask { origin, spec, x, compacted, view, captured, plan: None, pin, deadline }
-    }
+/// Reads from the engine alone.
+pub(crate) fn as_it_stands<E: Engine>(turn: &mut Turn<E>, ask: ReadAsk) -> ReadTask<E::View> {
+    let at = read_revision(&ask);
+    let ReadAsk { origin, spec, x, compacted, deadline, .. } = ask;
+    // No input is taken between this and the readers that come with an overlay: none can leave it meanwhile.
+    let (view, pin) = (shared_view(turn), pin(turn, at));
+    ReadTask { origin, spec, x, compacted, view, captured: Captured::default(), plan: None, pin, deadline }
 }
 
 /// The view of this step: taken once, shared by all its reads.
@@ -143,7 +143,7 @@ fn read_revision(ask: &ReadAsk) -> Revision {
         // It looks at every version above `compacted`, too.
         Spec::Hash { at, .. } => ask.x.min(*at).min(ask.compacted),
         Spec::Txn(t) => t.success.iter().chain(&t.failure).fold(ask.x, |low, op| lowest(low, op, ask.compacted)),
-        Spec::Scan(_) | Spec::Settle { .. } => ask.x,
+        Spec::Scan(_) | Spec::Settle { .. } | Spec::Marks { .. } => ask.x,
     }
 }
 
@@ -160,7 +160,7 @@ fn check_revision(ask: &ReadAsk, floor: Revision) -> Result<()> {
     let named = match &ask.spec {
         Spec::Scan(r) if r.revision != Revision::ZERO => Some(r.revision),
         Spec::Hash { at, .. } => Some(*at),
-        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } => None,
+        Spec::Scan(_) | Spec::Txn(_) | Spec::Settle { .. } | Spec::Marks { .. } => None,
     };
     let at = named.unwrap_or(ask.x);
     if at > ask.x {

@@ -4,7 +4,7 @@ use crate::ask::{Command, Proof, READ_WEIGHT, ReadAsk};
 use crate::lead::Leading;
 use crate::sink::{Asked, Ready, Receipt, Sink, Turn};
 use crate::state::{Applied, Loaded, Log};
-use base::{Descriptor, Error, Index, Kind, Place, Result, Revision, Stage, Tick, marker};
+use base::{Descriptor, Error, Index, Kind, Place, Result, Revision, Stage, Term, Tick, marker};
 use engine::{Cf, Engine, keys};
 use placement::Meta;
 use raft::{Became, Committed, Config, Ctx, Group, Member, Message, Output, Role};
@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Applying {
     pub index: Index,
+    pub term: Term,
     pub max_revision: Revision,
 }
 
@@ -28,6 +29,8 @@ pub struct Replica<V> {
     pub(crate) applied: Applied,
     /// State in the engine, readable through a view, up to here.
     pub(crate) written: Index,
+    /// The term of that entry, and the largest revision up to it.
+    pub(crate) readable: (Term, Revision),
     pub(crate) applying: VecDeque<Applying>,
     /// The last entry that is gone from the log.
     pub(crate) truncated: Index,
@@ -41,6 +44,8 @@ pub struct Replica<V> {
     pub(crate) commit: Index,
     /// A snapshot is being put in: messages wait for it.
     pub(crate) installing: bool,
+    /// Snapshots that were begun to be put in: what was seen of the state before one says nothing about the state after.
+    pub(crate) installs: u64,
     /// The latest quorum round of this leadership that was confirmed.
     pub(crate) confirmed: Option<raft::ReadRound>,
 }
@@ -59,6 +64,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             group: Group::new(config, boot),
             applied,
             written: applied.index,
+            readable: (applied.term, applied.max_revision),
             applying: VecDeque::new(),
             truncated: loaded.log.truncated.0,
             log_bytes: loaded.log_bytes,
@@ -67,6 +73,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             meta,
             commit: applied.index,
             installing: false,
+            installs: 0,
             confirmed: None,
         }
     }
@@ -348,6 +355,8 @@ pub(crate) fn reroute<V: engine::Read>(sink: &mut Sink<V>, ready: Ready<V>) {
         Ready::Read(task) => sink.rerouted.push(Asked::Read(task.ask_again())),
         Ready::Reply(asked, _) => sink.rerouted.push(asked),
         Ready::Fetched(_) => marker!("sequencer.numbers without a lease are dropped"),
+        // The node makes these itself, behind all turns of its replicas.
+        Ready::Closes(_) => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a replica's turn puts what leaves it, and what it may look at meanwhile.
 
 use crate::ask::{Command, Origin, Outcome, Proof, ReadAsk, ReadTask};
-use base::{Index, Place, RangeId, Result, Revision, Rng, Stage, Term, Tick};
+use base::{Index, Place, RangeId, Result, Revision, Rng, Stage, StoreId, Term, Tick};
 use engine::{Batch, Engine};
 use placement::Served;
 use raft::{Message, Supports};
@@ -34,6 +34,8 @@ pub enum Ready<V> {
     Reply(Asked, Result<Outcome>),
     /// Numbers for a node.
     Fetched(Served),
+    /// What the node closes, by the number of its statement.
+    Closes(u64),
 }
 
 /// What was asked, kept so that it can go another way when this replica cannot answer after all.
@@ -73,6 +75,8 @@ pub struct Sink<V> {
     pub rerouted: Vec<Asked>,
     /// Ranges led here with a follower that has committed entries and was not told so.
     pub untold: Vec<RangeId>,
+    /// Ranges of which another node's call was answered at its commit.
+    pub answered: Vec<(RangeId, StoreId)>,
     /// Bytes of calls that came to wait here, minus those that left.
     pub queued: i64,
     /// Members that need a snapshot of this range.
@@ -111,6 +115,7 @@ impl<V> Default for Sink<V> {
             leased: Vec::new(),
             rerouted: Vec::new(),
             untold: Vec::new(),
+            answered: Vec::new(),
             queued: 0,
             snapshots: Vec::new(),
             samples: Vec::new(),

@@ -40,6 +40,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     ) -> Result<(Vec<(Bytes, Bytes)>, Batch)> {
         marker!("snapshot.install begins");
         self.installing = true;
+        self.installs += 1;
         let range = self.descriptor.id;
         let mut then = Batch::new();
         then.put(Cf::Data, keys::local(range, keys::local::APPLIED), applied.encode());
@@ -84,6 +85,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.installing = false;
         self.applied = applied;
         self.written = applied.index;
+        self.readable = (applied.term, applied.max_revision);
         self.applying.clear();
         self.truncated = applied.index;
         self.log_bytes /= 2;
@@ -118,6 +120,16 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     ) -> Result<()> {
         turn.sink.counters.snapshots_sent += u64::from(result.is_some());
         self.with_group(turn, |group, ctx, out| group.snapshot_sent(ctx, to, result, out))
+    }
+
+    /// Is the state being replaced?
+    pub fn is_installing(&self) -> bool {
+        self.installing
+    }
+
+    /// How many snapshots were begun to be put in since the node started.
+    pub fn installs(&self) -> u64 {
+        self.installs
     }
 
     /// The descriptor.

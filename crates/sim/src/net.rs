@@ -88,6 +88,11 @@ impl Net {
         self.reaches(from, to) || self.links[from * self.nodes + to].leaks
     }
 
+    /// Does nothing get from here to anybody, nor back?
+    pub fn is_cut_off(&self, node: usize) -> bool {
+        (0..self.nodes).filter(|n| *n != node).all(|n| !self.reaches(node, n) && !self.reaches(n, node))
+    }
+
     /// When a frame of this stream, sent now, arrives: never, once, or more often.
     pub fn fates(&mut self, now: u64, from: usize, to: usize, lane: usize) -> &[u64] {
         self.arrivals.clear();

@@ -102,6 +102,12 @@ const VIOLATIONS: &[(Rule, &str, Run)] = &[
     (Rule::QueuesBounded, "no room at all, and something waits", |i| {
         i.stepped(1, &NodeView { store: StoreId(1), ranges: vec![], queued: (1, 0) })
     }),
+    (Rule::NodesSleep, "a node wakes itself as fast as it can", |i| {
+        (0..3_000).try_for_each(|n| i.woke(n * 10_000, StoreId(1)))
+    }),
+    (Rule::NodesSleep, "a node wakes itself too often, now and then by another's side", |i| {
+        (0..30_000).try_for_each(|n| i.woke(n * 100_000, StoreId(1 + u64::from(n % 50 == 0))))
+    }),
     (Rule::SameVersion, "one version, two values", |i| {
         i.version(StoreId(1), version(5, b"1"))?;
         i.version(StoreId(2), version(5, b"2"))

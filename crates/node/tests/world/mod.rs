@@ -92,6 +92,9 @@ impl World {
             return;
         }
         effects.frames.into_iter().for_each(|f| self.send(i, f));
+        if let Some(bound) = effects.bound {
+            engine::Engine::set_filter_bound(self.nodes[i].engine(), bound);
+        }
         if let Some(task) = effects.write {
             self.writes[i].push_back((self.now + self.slow_disk[i], task));
         }
@@ -111,7 +114,21 @@ impl World {
             self.inbox[i].push_back(input);
         }
         for task in effects.reads {
-            self.inbox[i].push_back(Input::Read(task.origin, task.run()));
+            match task.origin {
+                Origin::Local(id) => drop(self.answers.insert(id, task.run())),
+                origin => self.inbox[i].push_back(Input::Read(origin, task.run())),
+            }
+        }
+    }
+
+    /// Nothing gets to this node or away from it any more; what is on its way is lost.
+    pub fn cut_off(&mut self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|o| *o != node) {
+            self.cut.extend([(node, other), (other, node)]);
+        }
+        let own = StoreId(node as u64 + 1);
+        for (i, inbox) in self.inbox.iter_mut().enumerate() {
+            inbox.retain(|input| !matches!(input, Input::Frame(from, _) if i == node || *from == own));
         }
     }
 
@@ -216,7 +233,11 @@ impl World {
     }
 
     pub fn scan(&mut self, node: usize, from: &str, to: &str) -> (u64, Vec<(String, String, u64)>) {
-        let ask = range_ask(base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())));
+        self.read(node, from, to, false)
+    }
+
+    pub fn read(&mut self, node: usize, from: &str, to: &str, serializable: bool) -> (u64, Vec<(String, String, u64)>) {
+        let ask = read_ask(base::Span::new(Key::user(from.as_bytes()), Key::user(to.as_bytes())), serializable);
         let o = self.call(node, ask).unwrap();
         let Answer::Kv(Reply::Range(reply)) = o.answer else { panic!("a scan is answered with a scan") };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
@@ -226,6 +247,10 @@ impl World {
 }
 
 fn range_ask(span: base::Span) -> ClientAsk {
+    read_ask(span, false)
+}
+
+fn read_ask(span: base::Span, serializable: bool) -> ClientAsk {
     let r = RangeReq {
         span,
         revision: Revision::ZERO,
@@ -233,7 +258,7 @@ fn range_ask(span: base::Span) -> ClientAsk {
         sort: None,
         keys_only: false,
         count_only: false,
-        serializable: false,
+        serializable,
         filter: Filter::default(),
     };
     ClientAsk::Kv(Arc::new(Request::Range(r)))

@@ -41,3 +41,20 @@ fn what_a_node_may_look_at() {
     let entries = leader.entries(disk, Index(2), Index(3), 1).expect("the disk can be read");
     assert_eq!(entries.len(), 1, "never cut before the first");
 }
+
+#[test]
+fn who_leads_alone_waits_for_its_disk_asleep() {
+    let mut world = World::new(1, 1, 0, 1);
+    world.campaign(0);
+    world.settle();
+    assert!(world.propose(0, "a"));
+    // The disk takes its time.
+    let armed = world.group(0).next_deadline();
+    assert!(armed < Tick::FAR);
+    world.now = armed;
+    world.call(0, |group, ctx, out| group.deadline(ctx, out));
+    assert!(world.group(0).is_leader());
+    assert_eq!(world.group(0).next_deadline(), Tick::FAR);
+    world.settle();
+    assert_eq!(world.group(0).commit(), world.group(0).last().0);
+}

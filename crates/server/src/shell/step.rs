@@ -31,6 +31,8 @@ const MOST_INPUTS: usize = 4096;
 /// Runs until the node has stopped in order, or must stop: then says why.
 pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> base::Result<()> {
     let mut inputs: Vec<Input<View>> = Vec::new();
+    // News that no step is worth on its own; the node's own wake comes soon enough.
+    let mut later: Vec<Input<View>> = Vec::new();
     let mut wake = clock::now();
     loop {
         if inputs.is_empty() {
@@ -47,6 +49,7 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
                 None => break,
             }
         }
+        inputs.append(&mut later);
         // Read after the inputs were taken: promises count from receipt.
         let begun = clock::now();
         let effects = node.step(std::mem::take(&mut inputs), begun);
@@ -57,7 +60,7 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
         }
         let stopped = effects.stopped;
         wake = effects.wake;
-        carry_out(&node, effects, (out, ended), &mut inputs);
+        carry_out(&node, effects, (out, ended), (&mut inputs, &mut later));
         if stopped {
             return Ok(());
         }
@@ -72,7 +75,9 @@ fn sample(samples: &[(Stage, u64)], step: u64) {
     }
 }
 
-fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlets, Tick), back: &mut Vec<Input<View>>) {
+type Back<'a> = (&'a mut Vec<Input<View>>, &'a mut Vec<Input<View>>);
+
+fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlets, Tick), (back, later): Back<'_>) {
     // Before any answer leaves: whoever asks next sees no older one.
     out.picture.note(effects.revision);
     for f in effects.frames {
@@ -82,16 +87,16 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlet
         // The writer ends before us only when it has told why.
         let _ = out.writer.send(Job::Write(task, ended));
     }
-    let mut reads = effects.reads;
+    let mut reads = Vec::new();
+    for task in effects.reads {
+        hand_read(task, out, &mut reads);
+    }
     if !effects.leased.is_empty() {
         let now = clock::now();
         for (proof, leased) in effects.leased {
             match leased.open(now) {
-                Ok(Ready::Read(task)) => match task.origin {
-                    // One key: the client's own thread reads it, if it is in memory.
-                    Origin::Local(id) if task.spec.is_point() => out.slots.end(id, Told::Read(Box::new(task))),
-                    _ => reads.push(task),
-                },
+                Ok(Ready::Read(task)) => hand_read(task, out, &mut reads),
+                Ok(Ready::Closes(number)) => later.push(Input::Proved(Ready::Closes(number))),
                 Ok(Ready::Reply(asked, result)) => match (asked.origin(), &result) {
                     (Origin::Local(id), Ok(_)) => out.slots.end(id, Told::Answer(result)),
                     _ => back.push(Input::Proved(Ready::Reply(asked, result))),
@@ -115,5 +120,13 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlet
     }
     if let Some(status) = effects.status {
         out.picture.take(status);
+    }
+}
+
+/// One key: the client's own thread reads it, if it is in memory.
+fn hand_read(task: ReadTask<View>, out: &Outlets, reads: &mut Vec<ReadTask<View>>) {
+    match task.origin {
+        Origin::Local(id) if task.spec.is_point() => out.slots.end(id, Told::Read(Box::new(task))),
+        _ => reads.push(task),
     }
 }

@@ -12,7 +12,7 @@ pub struct Op {
     pub id: u64,
     /// Who asked.
     pub client: u64,
-    /// Which run of which node was asked: a new number after each restart. 0: not known.
+    /// Which node was asked, whatever became of it meanwhile. 0: not known.
     pub door: u64,
     /// When it was asked, in true time, nanoseconds.
     pub call: u64,

@@ -54,19 +54,33 @@ struct RangeMemory {
     votes: BTreeMap<StoreId, (Term, ReplicaId)>,
 }
 
+/// So often at most does a node wake itself within [`WINDOW`]: every deadline it keeps is milliseconds away.
+const MOST_WAKES: u32 = 2_000;
+/// In nanoseconds of true time.
+const WINDOW: u64 = 250_000_000;
+
 /// Checker 5. Feed it after every step.
 pub struct Invariants {
     rules: Rules,
     ranges: BTreeMap<RangeId, RangeMemory>,
     versions: BTreeMap<(Key, Revision), (Option<u32>, Option<KeyValue>)>,
     issued: Revision,
+    /// Per store: since when its steps without input are counted, and how many there were.
+    wakes: BTreeMap<StoreId, (u64, u32)>,
     checked: u64,
 }
 
 impl Invariants {
     /// Nothing seen yet.
     pub fn new(rules: Rules) -> Invariants {
-        Invariants { rules, ranges: BTreeMap::new(), versions: BTreeMap::new(), issued: Revision::FIRST, checked: 0 }
+        Invariants {
+            rules,
+            ranges: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            issued: Revision::FIRST,
+            wakes: BTreeMap::new(),
+            checked: 0,
+        }
     }
     /// How many comparisons were made.
     pub fn checked(&self) -> u64 {
@@ -176,6 +190,21 @@ impl Invariants {
                 verdict
             }
         }
+    }
+
+    /// A node makes a step at this true time although nothing has come: it woke itself.
+    pub fn woke(&mut self, now: u64, store: StoreId) -> Result<(), Violation> {
+        self.checked += 1;
+        let (since, count) = self.wakes.entry(store).or_insert((now, 0));
+        if now >= *since + WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        if *count <= MOST_WAKES {
+            return Ok(());
+        }
+        let (passed, count) = (now - *since, std::mem::take(count));
+        self.rules.broken(Rule::NodesSleep, || format!("{store} woke itself {count} times in {passed} ns"))
     }
 
     /// A node has made a step at this true time.

@@ -80,7 +80,7 @@ rules! {
         CompactionHonoured,
         /// A refusal that depends on state is true of a state of that time.
         RefusalTrue,
-        /// A serializable read is not behind what the same run of the same node has already shown.
+        /// A serializable read is not behind what the same node has already shown, in this life or before.
         NodeKeepsPace,
     }
     Wgl {
@@ -106,6 +106,8 @@ rules! {
         SpansDisjoint,
         /// Queues stay within their bounds.
         QueuesBounded,
+        /// A node to which nothing happens sleeps: it does not wake itself without end.
+        NodesSleep,
         /// A version of a key is the same on every store, and comes with a number that was issued.
         SameVersion,
         /// What a node said it had written, it still has after a restart.

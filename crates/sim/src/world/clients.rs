@@ -105,14 +105,13 @@ impl World<'_> {
             Ask::Kv(request) => ClientAsk::Kv(Arc::new(request.clone())),
             Ask::Compact(r) => ClientAsk::Compact(*r),
         };
-        let (life, local) = (self.hosts[host].life, self.hosts[host].clock.read(self.now));
-        let op =
-            Op { id, client: client as u64, door: life, call: self.now, ret: u64::MAX, ask, outcome: Outcome::Unknown };
+        let (door, local) = (host as u64 + 1, self.hosts[host].clock.read(self.now));
+        let op = Op { id, client: client as u64, door, call: self.now, ret: u64::MAX, ask, outcome: Outcome::Unknown };
         let store = self.hosts[host].store;
         self.trace(format_args!("client {client} asks {store}: {op}"));
         self.clients.ops.push((op, verb));
         self.totals.add(Part::Asked, name(verb), 1);
-        self.clients.inside.insert(id, (host, life));
+        self.clients.inside.insert(id, (host, self.hosts[host].life));
         let deadline = local + base::Tick(self.options.patience);
         self.input(host, Input::Call(CallId(id), question, deadline));
         id
@@ -150,6 +149,9 @@ impl World<'_> {
         let (client, verb) = (op.client as usize, *verb);
         if let Some(r) = op.revision() {
             self.totals.add(Part::Answered, name(verb), 1);
+            if verb == Verb::SerializableRead && self.hosts.len() > 1 && self.net.is_cut_off(host) {
+                self.totals.add(Part::Answered, "read while cut off", 1);
+            }
             if let Some(seen) = self.clients.seen.get_mut(client) {
                 *seen = r.max(*seen);
             }

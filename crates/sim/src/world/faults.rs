@@ -423,6 +423,7 @@ impl World<'_> {
         for (part, name, n) in counts {
             self.totals.add(part, name, n);
         }
+        self.totals.add(Part::Answered, "read while cut off", 0);
         for verb in crate::workload::Verb::ALL {
             self.totals.add(Part::Asked, super::clients::name(verb), 0);
             self.totals.add(Part::Answered, super::clients::name(verb), 0);

@@ -273,8 +273,11 @@ impl World<'_> {
             }
         }
         let Some(node) = &mut host.node else { return };
+        let woke = if inputs.is_empty() { self.invariants.woke(now, host.store) } else { Ok(()) };
         let effects = node.step(inputs, local);
         let late = std::mem::take(&mut host.hold.stale_by);
+        self.judge(woke);
+        let host = &mut self.hosts[i];
         if late > 0 {
             host.hold.until = now + late;
             host.hold.late = Some(Box::new(effects));
@@ -451,6 +454,7 @@ impl std::fmt::Display for Shown<'_> {
             Input::Proved(Ready::Fetched((store, fetched))) => write!(f, "proved for {store}: {fetched:?}"),
             Input::Proved(Ready::Reply(asked, result)) => write!(f, "proved for {}: {result:?}", asked.origin()),
             Input::Proved(Ready::Read(task)) => write!(f, "proved: {task:?}"),
+            Input::Proved(Ready::Closes(n)) => write!(f, "statement {n} of closed revisions proved"),
             Input::Unproved(proof, _) => write!(f, "too late for the lease of {} until {}", proof.range, proof.until),
             Input::Read(origin, result) => write!(f, "read for {origin}: {result:?}"),
             Input::SnapshotRead(n, r) => write!(f, "snapshot {n} read: {}", Fate(r.as_ref().err())),
