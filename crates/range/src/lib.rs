@@ -13,6 +13,7 @@
 //! | `read` | a frozen view, a captured overlay, a lease or a quorum round |
 //! | `meta` | range 1: the sequencer and compaction |
 //! | `snapshot` | a replica that is too far behind |
+//! | `transfer` | leadership is handed over in order |
 //!
 //! *Evaluate first, replicate effects.* The leader works out what a command changes, over the engine plus everything
 //! evaluated before it, and replicates that. Followers only write. So a hot key pipelines without latches, the answer
@@ -42,6 +43,7 @@ mod replica;
 pub mod sink;
 pub mod snapshot;
 pub mod state;
+mod transfer;
 
 pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
 pub use replica::{Replica, member, place};
