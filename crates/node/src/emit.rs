@@ -95,7 +95,7 @@ impl Outbox {
         self.untold.values().copied().min().unwrap_or(Tick::FAR)
     }
 
-    fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
+    pub(crate) fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
         let (mut now, mut after) = (Vec::new(), Vec::new());
         for ((to, stream), builders) in std::mem::take(&mut self.building) {
             let number = self.sent.entry((to, stream)).or_default();

@@ -56,6 +56,8 @@ struct Peer {
     /// The largest epoch of it that we withdrew.
     withdrawn: Option<SupportEpoch>,
     next_beat: Tick,
+    /// Until when it supports us, as far as was told; `FAR` once that it lapsed was told, too.
+    lapses: Tick,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +99,7 @@ impl Liveness {
 
     /// A store that takes part.
     pub fn add(&mut self, store: StoreId) {
-        self.peers.entry(store).or_insert_with(|| Peer { n: 1, ..Peer::default() });
+        self.peers.entry(store).or_insert_with(|| Peer { n: 1, lapses: Tick::FAR, ..Peer::default() });
         self.supports.set_given(store, None);
         self.supports.set_received(store, None);
     }
@@ -143,7 +145,8 @@ impl Liveness {
         // Whoever has said goodbye beats no more, and must not be woken for it again and again until it is gone.
         let beat = self.peers.values().map(|p| p.next_beat).filter(|_| !self.gone);
         let promise = self.peers.values().filter_map(|p| p.promise.map(|p| p.until));
-        beat.chain(promise).min().unwrap_or(Tick::FAR)
+        let lapses = self.peers.values().map(|p| p.lapses);
+        beat.chain(promise).chain(lapses).min().unwrap_or(Tick::FAR)
     }
 
     /// Time passes: promises end, beats are due. `disk_ok`: the writer has finished a turn recently.
@@ -156,6 +159,14 @@ impl Liveness {
                 peer.promise = None;
                 self.supports.set_given(*store, None);
                 ended.push(*store);
+            }
+            if now >= peer.lapses {
+                // Nobody tells us: a leader that goes deaf must find out by itself that its support is over.
+                marker!("liveness.support lapsed");
+                peer.lapses = Tick::FAR;
+                if !base::bug!("lapse-unnoticed") {
+                    ended.push(*store);
+                }
             }
         }
         out.changed.extend(ended);
@@ -255,7 +266,7 @@ impl Liveness {
 
     /// The other store supports us; we count on it from when we *sent* what it answers.
     fn count_on(&mut self, from: StoreId, beat: &Beat, sent: Tick, out: &mut Turned) {
-        let Some(peer) = self.peers.get(&from) else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
         let epoch = SupportEpoch { incarnation: self.incarnation, n: peer.n };
         let rho = if base::bug!("drift-counted-once") { 0 } else { limits::CLOCK_DRIFT_PERCENT };
         let counted = self.duration.0 / (100 + rho) * (100 - limits::CLOCK_DRIFT_PERCENT);
@@ -263,10 +274,11 @@ impl Liveness {
         let before = self.supports.received(from);
         let same = before.is_some_and(|r| r.epoch == epoch && r.incarnation == beat.incarnation);
         let until = if same { before.map_or(until, |r| r.until.max(until)) } else { until };
-        if !same {
+        if !same || peer.lapses == Tick::FAR {
             marker!("liveness.support received");
             out.changed.push(from);
         }
+        peer.lapses = until;
         self.supports.set_received(from, Some(Received { epoch, incarnation: beat.incarnation, until }));
     }
 
@@ -319,7 +331,7 @@ impl fmt::Display for Beat {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const D: Tick = Tick::ms(1000);
@@ -357,6 +369,30 @@ mod tests {
         assert!(a.next_wake() < Tick::FAR);
         assert_eq!(a.goodbye(Tick::ms(5)).len(), 1);
         assert_eq!(a.next_wake(), Tick::FAR);
+    }
+
+    #[test]
+    pub(crate) fn support_that_lapses_is_told_although_nobody_says_so() {
+        let (mut a, mut b) = pair();
+        exchange(&mut a, &mut b, Tick::ms(0));
+        exchange(&mut a, &mut b, Tick::ms(100));
+        let until = a.supports().received(StoreId(2)).expect("b supports a").until;
+        // b's disk stands still: it asks for nothing, and a's support for it has ended.
+        let mut out = Turned::default();
+        for peer in a.peers.values_mut() {
+            peer.promise = None;
+        }
+        a.tick(until - Tick(1), true, &mut out);
+        assert!(out.changed.is_empty(), "it still counts");
+        let wakes = (0..100).scan(until - Tick(1), |now, _| {
+            *now = a.next_wake();
+            a.tick(*now, true, &mut out);
+            Some(*now)
+        });
+        assert!(wakes.take_while(|t| *t <= until).any(|t| t == until), "the node is woken for it");
+        assert_eq!(out.changed, [StoreId(2)]);
+        a.tick(until + D, true, &mut out);
+        assert_eq!(out.changed, [StoreId(2)], "once");
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl<E: Engine> Node<E> {
         Ok(Node {
             fetches,
             calls: Calls::new(incarnation),
-            snapshots: Snapshots::new(incarnation),
+            snapshots: Snapshots::new(incarnation, config.election_timeout),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
             writes: Writes { outstanding: VecDeque::new(), next: 1, depths },
@@ -319,6 +319,7 @@ impl<E: Engine> Node<E> {
     /// ④ What waits is evaluated, and wants numbers.
     fn evaluate(&mut self, range: RangeId, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         let Some(replica) = self.replicas.get_mut(&range) else { return Ok(()) };
+        replica.hand_over(&mut turn!(self, work, now))?;
         let Some(term) = replica.leads() else { return Ok(()) };
         replica.evaluate(&mut turn!(self, work, now))?;
         for (seq, own) in replica.take_unfetched() {
@@ -343,7 +344,7 @@ impl<E: Engine> Node<E> {
                 self.dirty.insert(range);
             }
         }
-        self.snapshots.pass_time(now);
+        self.snapshots.pass_time(now, &mut self.outbox);
         self.fetches.pass_time(now);
         self.stop_in_order(now, work)?;
         if now >= self.clock.next_sweep {

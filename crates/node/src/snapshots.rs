@@ -29,6 +29,8 @@ struct Sending<V> {
     from: Option<Bytes>,
     end: Bytes,
     read: u64,
+    /// Pieces that the receiver said it has; `None` until it accepts.
+    taken: Option<u64>,
     wanted: u64,
     reading: bool,
     deadline: Tick,
@@ -48,11 +50,34 @@ struct Receiving {
     staged: u64,
     last: bool,
     ingesting: bool,
+    /// The last progress.
+    since: Tick,
+    /// When to say again what is wanted.
+    ask_at: Tick,
     deadline: Tick,
+}
+
+impl Receiving {
+    /// Is it the sender that is waited for, not the own disk?
+    fn waits(&self) -> bool {
+        !self.ingesting && !self.last && self.staged == self.received
+    }
+
+    /// Must it make room for this offer? A sender that was deposed, or went deaf, may never send anything, and nobody
+    /// would tell; the leader of the day must not wait for that.
+    fn yields_to(&self, (range, from, number): Name, still: bool) -> bool {
+        if self.name.0 == range && self.name.1 == from {
+            // It sends one at a time.
+            return number > self.name.2 && !self.ingesting;
+        }
+        still && self.waits() && !base::bug!("silent-sender-keeps-its-slot")
+    }
 }
 
 /// All of them.
 pub(crate) struct Snapshots<V> {
+    /// Whoever hears answers an offer within this time, and sends what it was asked for.
+    silence: Tick,
     sending: BTreeMap<u64, Sending<V>>,
     next: u64,
     /// By our own number.
@@ -64,9 +89,9 @@ pub(crate) struct Snapshots<V> {
 
 impl<V: engine::Read> Snapshots<V> {
     /// Numbers of an earlier life must not meet those of this one.
-    pub fn new(incarnation: Incarnation) -> Snapshots<V> {
-        let next = (incarnation.0 << 32) + 1;
-        Snapshots { sending: BTreeMap::new(), next, receiving: BTreeMap::new(), ended: Vec::new(), dropped: Vec::new() }
+    pub fn new(incarnation: Incarnation, silence: Tick) -> Snapshots<V> {
+        let (sending, receiving, next) = (BTreeMap::new(), BTreeMap::new(), (incarnation.0 << 32) + 1);
+        Snapshots { silence, sending, next, receiving, ended: Vec::new(), dropped: Vec::new() }
     }
 
     pub fn next_wake(&self) -> Tick {
@@ -74,11 +99,17 @@ impl<V: engine::Read> Snapshots<V> {
             return Tick::ZERO;
         }
         let sending = self.sending.values().map(|s| s.deadline);
-        sending.chain(self.receiving.values().map(|r| r.deadline)).min().unwrap_or(Tick::FAR)
+        let asks = self.receiving.values().filter(|r| r.waits()).map(|r| r.ask_at);
+        sending.chain(asks).chain(self.receiving.values().map(|r| r.deadline)).min().unwrap_or(Tick::FAR)
     }
 
-    /// What makes no progress ends.
-    pub fn pass_time(&mut self, now: Tick) {
+    /// What makes no progress ends; what was asked for and does not come is asked for again.
+    pub fn pass_time(&mut self, now: Tick, outbox: &mut Outbox) {
+        for r in self.receiving.values_mut().filter(|r| r.waits() && now >= r.ask_at) {
+            marker!("snapshot.piece asked for again");
+            r.ask_at = now + self.silence;
+            outbox.now(r.name.1, &Part::Wanted(r.name.0, r.name.2, r.staged));
+        }
         let late: Vec<u64> = self.sending.iter().filter(|(_, s)| now >= s.deadline).map(|(n, _)| *n).collect();
         for number in late {
             marker!("snapshot.sending timed out");
@@ -100,13 +131,18 @@ impl<V: engine::Read> Snapshots<V> {
     }
 
     /// The receiver has so many pieces and wants more.
-    pub fn wanted<E: Engine<View = V>>(&mut self, name: Name, pieces: u64, now: Tick, effects: &mut Effects<E>) {
+    pub fn wanted(&mut self, name: Name, pieces: u64, now: Tick, outbox: &mut Outbox) {
         let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else {
             return;
         };
+        if s.taken == Some(pieces) && s.read > pieces {
+            // It says so again: a piece is late, or lost. Nothing behind what was sent shows it which.
+            marker!("snapshot.receiver waits for what was sent");
+            outbox.snapshot(s.to.store, &Part::Chunk(s.range, name.2, s.read, false, Bytes::new()));
+        }
+        s.taken = s.taken.max(Some(pieces));
         s.wanted = s.wanted.max(pieces + WINDOW);
         s.deadline = now + PATIENCE;
-        go_on_reading(name.2, s, effects);
     }
 
     /// A piece was read.
@@ -158,8 +194,7 @@ impl<V: engine::Read> Snapshots<V> {
         now: Tick,
         outbox: &mut Outbox,
     ) {
-        let busy = self.receiving.len() >= SLOTS || self.receiving.values().any(|r| r.name.0 == name.0);
-        if !wanted || busy {
+        if !wanted || !self.make_room(name, now, outbox) {
             marker!("snapshot.no slot");
             return outbox.now(name.1, &Part::Refused(name.0, name.2));
         }
@@ -167,10 +202,30 @@ impl<V: engine::Read> Snapshots<V> {
         let number = self.next;
         self.next += 1;
         let deadline = now + PATIENCE;
+        let (since, ask_at) = (now, now + self.silence);
         let (received, staged, last, ingesting) = (0, 0, false, false);
-        let r = Receiving { name, applied, bound, received, staged, last, ingesting, deadline };
+        let r = Receiving { name, applied, bound, received, staged, last, ingesting, since, ask_at, deadline };
         self.receiving.insert(number, r);
         outbox.now(name.1, &Part::Wanted(name.0, name.2, 0));
+    }
+
+    /// Is there a slot for this offer, or one whose sender says nothing?
+    fn make_room(&mut self, name: Name, now: Tick, outbox: &mut Outbox) -> bool {
+        let mut rivals = self.receiving.iter().filter(|(_, r)| r.name.0 == name.0).peekable();
+        if rivals.peek().is_none() && self.receiving.len() < SLOTS {
+            return true;
+        }
+        let silence = self.silence;
+        let yields = |r: &Receiving| r.yields_to(name, now >= r.since + silence);
+        let rival = match rivals.next() {
+            Some((number, r)) => yields(r).then_some(*number),
+            None => self.receiving.iter().find(|(_, r)| yields(r)).map(|(number, _)| *number),
+        };
+        let Some(r) = rival.and_then(|number| self.receiving.remove(&number)) else { return false };
+        marker!("snapshot.slot taken from a silent sender");
+        self.dropped.extend(rival);
+        outbox.now(r.name.1, &Part::Refused(r.name.0, r.name.2));
+        true
     }
 
     /// A piece came.
@@ -178,20 +233,27 @@ impl<V: engine::Read> Snapshots<V> {
         &mut self,
         name: Name,
         (at, last, bytes): (u64, bool, Bytes),
-        now: Tick,
+        (now, outbox): (Tick, &mut Outbox),
         effects: &mut Effects<E>,
     ) {
-        let Some((number, r)) = self.receiving.iter_mut().find(|(_, r)| r.name == name) else { return };
+        let Some((number, r)) = self.receiving.iter_mut().find(|(_, r)| r.name == name) else {
+            marker!("snapshot.piece of what is not received");
+            return outbox.now(name.1, &Part::Refused(name.0, name.2));
+        };
         if at != r.received || r.last {
             marker!("snapshot.piece out of order");
             let number = *number;
             self.receiving.remove(&number);
             self.dropped.push(number);
+            return outbox.now(name.1, &Part::Refused(name.0, name.2));
+        }
+        (r.since, r.ask_at, r.deadline) = (now, now + self.silence, now + PATIENCE);
+        if bytes.is_empty() && !last {
+            // Only says that nothing was lost.
             return;
         }
         r.last = last;
         r.received += 1;
-        r.deadline = now + PATIENCE;
         effects.snapshots.push(SnapshotWork::Stage { number: *number, records: bytes });
     }
 
@@ -237,14 +299,15 @@ impl<E: Engine> Node<E> {
         let (from, end) = snapshot::state_span(replica.descriptor());
         let number = self.snapshots.next;
         self.snapshots.next += 1;
-        let deadline = now + PATIENCE;
+        let deadline = now + self.snapshots.silence;
         let floor = self.bounds.floor();
         let pin = Arc::new(floor);
         if !base::bug!("snapshot-sent-without-a-pin") {
             self.bounds.pins.push_back(pin.clone());
         }
-        let (read, wanted, reading) = (0, 0, false);
-        let sending = Sending { range, to, view, from: Some(from), end, read, wanted, reading, deadline, _pin: pin };
+        let (read, taken, wanted, reading) = (0, None, 0, false);
+        let from = Some(from);
+        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, deadline, _pin: pin };
         let position = (applied, floor);
         self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);
@@ -290,7 +353,7 @@ impl<E: Engine> Node<E> {
             return Ok(());
         }
         r.staged += 1;
-        r.deadline = now + PATIENCE;
+        (r.since, r.ask_at, r.deadline) = (now, now + self.config.election_timeout, now + PATIENCE);
         let (range, from, theirs) = r.name;
         if !r.last || r.staged < r.received {
             self.outbox.now(from, &Part::Wanted(range, theirs, r.staged));

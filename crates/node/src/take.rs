@@ -157,11 +157,12 @@ impl<E: Engine> Node<E> {
                 self.snapshots.offered((range, from, number), (applied, bound), wanted, now, &mut self.outbox);
             }
             Part::Wanted(range, number, chunks) => {
-                self.snapshots.wanted((range, from, number), chunks, now, effects);
+                self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
             }
             Part::Refused(range, number) => self.snapshots.refused((range, from, number)),
             Part::Chunk(range, number, at, last, bytes) => {
-                self.snapshots.chunk((range, from, number), (at, last, bytes), now, effects);
+                let piece = (at, last, bytes);
+                self.snapshots.chunk((range, from, number), piece, (now, &mut self.outbox), effects);
             }
             Part::Installed(range, number, index) => self.snapshots.installed((range, from, number), index),
         }

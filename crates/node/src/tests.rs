@@ -536,10 +536,77 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
     assert!(answered(1, None) > 0, "nor is one that knows nobody");
 }
 
+/// What snapshots had to say since the last time, and to whom.
+fn said(n: &mut Node<Mem>) -> Vec<(u64, Part)> {
+    let (frames, _) = n.outbox.finish();
+    let parts = |f: &crate::effects::Outgoing| Frame::decode(f.bytes.clone()).expect("a frame").parts;
+    frames.iter().flat_map(|f| parts(f).into_iter().map(|p| (f.to.0, p))).collect()
+}
+
+fn offered(n: &mut Node<Mem>, (range, from, number): (u64, u64, u64), ms: u64) -> Vec<(u64, Part)> {
+    let applied = range::state::Applied { index: base::Index(9), ..Default::default() };
+    let name = (RangeId(range), StoreId(from), number);
+    n.snapshots.offered(name, (applied, Revision(1)), true, Tick::ms(ms), &mut n.outbox);
+    said(n)
+}
+
+#[test]
+fn a_sender_that_says_nothing_makes_room_for_the_next_leader() {
+    let mut n = node(3);
+    let no = |range, to, number| (to, Part::Refused(RangeId(range), number));
+    let go_on = |range, to, number| (to, Part::Wanted(RangeId(range), number, 0));
+    assert_eq!(offered(&mut n, (2, 2, 7), 10), [go_on(2, 2, 7)]);
+    assert_eq!(offered(&mut n, (2, 3, 1), 500), [no(2, 3, 1)], "the first may still be at it");
+    assert_eq!(offered(&mut n, (2, 3, 2), 1_010), [no(2, 2, 7), go_on(2, 3, 2)], "it went deaf, and leads no more");
+    assert_eq!(offered(&mut n, (2, 3, 4), 1_011), [no(2, 3, 2), go_on(2, 3, 4)], "it sends one at a time");
+    assert_eq!(offered(&mut n, (2, 3, 3), 1_012), [no(2, 3, 3)], "an offer that was overtaken");
+    assert_eq!(offered(&mut n, (1, 2, 8), 1_013), [go_on(1, 2, 8)], "there is another slot");
+    assert_eq!(offered(&mut n, (3, 2, 9), 1_014), [no(3, 2, 9)], "and no third");
+    let told = offered(&mut n, (3, 2, 9), 2_500);
+    let room = told.contains(&no(2, 3, 4)) && told.contains(&go_on(3, 2, 9));
+    assert!(room, "whoever is silent makes room for another range, too: {told:?}");
+}
+
+#[test]
+fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
+    let (mut to, mut from) = (node_of(2, 3), node(3));
+    let place = Place { replica: ReplicaId(2), store: StoreId(2) };
+    from.offer_snapshot(RangeId(2), place, Tick::ms(2), &mut work());
+    let Some((2, Part::Offer(_, _, _, number, _))) = said(&mut from).pop() else { panic!("it is offered") };
+    let (there, back) = ((RangeId(2), StoreId(1), number), (RangeId(2), StoreId(2), number));
+    offered(&mut to, (2, 1, number), 3);
+    // What is wanted is said again until something comes.
+    to.snapshots.pass_time(Tick::ms(1_003), &mut to.outbox);
+    assert_eq!(said(&mut to), [(1, Part::Wanted(RangeId(2), number, 0))]);
+    from.snapshots.wanted(back, 0, Tick::ms(1_004), &mut from.outbox);
+    assert_eq!(said(&mut from), [], "the first time that it is heard");
+    from.snapshots.read(number, Ok((Bytes::from_static(b"xyz"), None)), Tick::ms(1_005), &mut from.outbox);
+    said(&mut from);
+    from.snapshots.wanted(back, 0, Tick::ms(2_004), &mut from.outbox);
+    let Some((2, Part::Chunk(_, _, at, last, bytes))) = said(&mut from).pop() else { panic!("up to where it sent") };
+    to.snapshots.chunk(there, (at, last, bytes), (Tick::ms(2_005), &mut to.outbox), &mut Effects::<Mem>::empty());
+    assert_eq!(said(&mut to), [(1, Part::Refused(RangeId(2), number))], "a piece is missing: all begins anew");
+    assert_eq!(offered(&mut to, (2, 1, number + 1), 2_006).len(), 1);
+}
+
+#[test]
+fn an_offer_that_nobody_answers_ends() {
+    let mut n = node(3);
+    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
+    n.offer_snapshot(RangeId(2), place(2), Tick::ms(2), &mut work());
+    n.offer_snapshot(RangeId(1), place(2), Tick::ms(2), &mut work());
+    said(&mut n);
+    n.offer_snapshot(RangeId(2), place(3), Tick::ms(3), &mut work());
+    assert_eq!(said(&mut n).len(), 0, "both slots are taken");
+    n.snapshots.pass_time(Tick::ms(1_002), &mut n.outbox);
+    n.offer_snapshot(RangeId(2), place(3), Tick::ms(1_003), &mut work());
+    assert!(matches!(said(&mut n)[..], [(3, Part::Offer(..))]), "a store that hears answers at once");
+}
+
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 17] = [
+    let cases: [(&'static str, fn()); 19] = [
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),
@@ -548,6 +615,8 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_successor,
         ),
         ("restart-forgets-what-was-shown", a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued),
+        ("lapse-unnoticed", crate::liveness::tests::support_that_lapses_is_told_although_nobody_says_so),
+        ("silent-sender-keeps-its-slot", a_sender_that_says_nothing_makes_room_for_the_next_leader),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),

@@ -19,7 +19,7 @@ pub type Unfetched = (u64, bool);
 impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Evaluates what waits, in arrival order, over engine ∪ overlay, until a command must wait for a number.
     pub fn evaluate<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
-        if !self.is_serving() {
+        if !self.is_serving() || self.is_handing_over() {
             return Ok(());
         }
         let span = self.descriptor.span.clone();

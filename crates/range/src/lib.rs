@@ -14,6 +14,7 @@
 //! | `close` | which revisions nothing can be written at any more |
 //! | `meta` | range 1: the sequencer and compaction |
 //! | `snapshot` | a replica that is too far behind |
+//! | `transfer` | leadership is handed over in order |
 //!
 //! *Evaluate first, replicate effects.* The leader works out what a command changes, over the engine plus everything
 //! evaluated before it, and replicates that. Followers only write. So a hot key pipelines without latches, the answer
@@ -44,6 +45,7 @@ mod replica;
 pub mod sink;
 pub mod snapshot;
 pub mod state;
+mod transfer;
 
 pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
 pub use close::End;

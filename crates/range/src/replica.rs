@@ -117,7 +117,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             return Tick::FAR;
         }
         let paced = self.lead.as_ref().map_or(Tick::FAR, |l| l.pace.until());
-        self.group.next_deadline().min(paced)
+        let handing = self.lead.as_ref().and_then(|l| l.handing).map_or(Tick::FAR, |(_, give_up)| give_up);
+        self.group.next_deadline().min(paced).min(handing)
     }
 
     /// Something changed in what other stores support.
@@ -131,14 +132,6 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Stands for election now: the preferred replica of a fresh range.
     pub fn campaign<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
         self.with_group(turn, |group, ctx, out| group.campaign(ctx, out))
-    }
-
-    /// Hands leadership over.
-    pub fn transfer<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, to: base::ReplicaId) -> Result<()> {
-        self.with_group(turn, |group, ctx, out| {
-            // Not leading any more, or no such voter: whoever asked will see who leads.
-            let _ = group.transfer(ctx, to, out);
-        })
     }
 
     /// Stops leading, in order.
