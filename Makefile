@@ -166,7 +166,7 @@ explore:
 SHARD ?= 0/1
 mutants:
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
-	@env CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/mutants" CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0 RUST_BACKTRACE=0 WALKS=60 PLAYS=20 \
+	@env CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)/mutants" RUST_BACKTRACE=0 WALKS=60 PLAYS=20 \
 		$(CARGO) mutants -p flotilla-raft --shard $(SHARD) --colors never --output "$(CARGO_TARGET_DIR)/mutants-$(subst /,-of-,$(SHARD))"
 
 bench: setup
