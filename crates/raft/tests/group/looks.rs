@@ -41,3 +41,22 @@ fn what_a_node_may_look_at() {
     let entries = leader.entries(disk, Index(2), Index(3), 1).expect("the disk can be read");
     assert_eq!(entries.len(), 1, "never cut before the first");
 }
+
+#[test]
+fn a_leader_keeps_in_memory_what_is_not_sent_while_that_is_little() {
+    for (bytes, from) in [(1 << 20, Index(4)), (40, Index(6))] {
+        let mut world = World::new(3, 3, 0, 1);
+        (world.base.max_inflight, world.base.max_inflight_bytes) = (1, bytes);
+        (0..3).for_each(|n| world.start(n));
+        world.campaign(0);
+        world.settle();
+        for data in ["a", "b", "c", "d"] {
+            world.propose(0, data);
+            // the third is silent: it was sent the first of them, and has room for no more
+            world.net.retain(|e| e.to != member(3));
+            world.settle();
+        }
+        let leader = world.group(0);
+        assert_eq!((leader.applied_index(), leader.memory_from()), (Index(6), from), "{bytes} bytes may be under way");
+    }
+}
