@@ -59,6 +59,10 @@ impl Group {
             marker!("raft.leader.stuck");
             return self.stop_leading(ctx, out);
         }
+        if stuck && let Some(lead) = &mut self.lead {
+            // nobody else could lead: it is the own disk that is slow, and a deadline that has passed would never sleep
+            lead.stuck = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
+        }
         if beat {
             self.beat(ctx, out);
         }
