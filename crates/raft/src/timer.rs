@@ -63,9 +63,9 @@ impl Group {
             && let Some(lead) = &mut self.lead
             && !base::bug!("alone-and-stuck-awake")
         {
-            // A voter that is alone waits for its own disk, and for nobody who could do better: not awake.
+            // Nobody else could lead: it is the own disk that is slow. A deadline that has passed would never let it sleep.
             marker!("raft.leader.alone_with_a_slow_disk");
-            lead.stuck = Tick::FAR;
+            lead.stuck = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
         }
         if beat {
             self.beat(ctx, out);
