@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lanes unit-short sim-fresh museum-short build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster cluster-short \
+.PHONY: help demo test unit-short sim-fresh museum-short build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
 	conformance readme sim sim-debug museum explore mutants bench compare
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
@@ -35,12 +35,8 @@ demo: setup
 	@$(CARGO) build $(ALL) --bin flotilla
 	@exec "$(FLOTILLA_BIN)" demo
 
-test: setup-test peers format clippy build tidy unit sim-short museum-short api conformance cluster-short readme
+test: setup-test peers format clippy build tidy unit sim-short sim-fresh museum-short api conformance cluster readme
 	@printf '\nall of it passed\n'
-
-# What belongs into `make test` too once it has been green often enough.
-lanes: sim-fresh cluster
-	@printf '\nall lanes passed\n'
 
 ## what a bare machine lacks
 
@@ -126,10 +122,6 @@ cluster:
 	$(call say,real faults: kill pause cut fill wipe$(if $(LONG), (the long form)))
 	@$(CARGO) test $(ALL) -q --test cluster -- --test-threads=1 --nocapture
 
-# Identity, refusals and a catch-up by snapshot; `make cluster` adds kills, cuts, pauses and full disks under load.
-cluster-short:
-	$(call say,real processes: identity refusals catch-up)
-	@$(CARGO) test $(ALL) -q --test cluster -- --test-threads=1 --nocapture binary:: identity:: refusal:: catch_up::
 
 readme:
 	$(call say,the commands of the README)
