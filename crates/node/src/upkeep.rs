@@ -79,7 +79,7 @@ impl<E: Engine> Node<E> {
         if !self.config.follow_sequencer || !self.liveness.hears_us(home, now) || self.door.cut.contains(&home) {
             return Ok(());
         }
-        if self.replicas.values().any(|r| range::Replica::is_handing_over(r)) {
+        if self.replicas.values().any(range::Replica::is_handing_over) {
             return Ok(());
         }
         // What was tried not long ago, and is here again or still, did not get there.
