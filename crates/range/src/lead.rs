@@ -4,7 +4,7 @@
 use crate::ask::{Command, Origin, ReadAsk};
 use crate::pace::Pace;
 use crate::sink::Ready;
-use base::{Index, ReplicaId, Result, Revision, Span, Term, Tick};
+use base::{Index, Result, Revision, Span, Term};
 use mvcc::{Bounds, CountIndex, Effects, OpenReply, Overlay, Reply};
 use placement::Sequencer;
 use raft::ReadRound;
@@ -126,8 +126,6 @@ pub(crate) struct Leading<V> {
     pub proving: Vec<Proving<V>>,
     /// Answers whose lease was over: they share the next round.
     pub unproved: Vec<Ready<V>>,
-    /// To whom leadership is to go once everything evaluated is committed, and until when that may take.
-    pub handing: Option<(ReplicaId, Tick)>,
     /// Range 1 only.
     pub meta: Option<MetaLead>,
 }
@@ -165,7 +163,6 @@ impl<V> Leading<V> {
             reads: Vec::new(),
             proving: Vec::new(),
             unproved: Vec::new(),
-            handing: None,
             meta: None,
         }
     }

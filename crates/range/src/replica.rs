@@ -48,6 +48,8 @@ pub struct Replica<V> {
     pub(crate) installs: u64,
     /// The latest quorum round of this leadership that was confirmed.
     pub(crate) confirmed: Option<raft::ReadRound>,
+    /// To whom leadership is to go once everything evaluated is committed, and until when that may take.
+    pub(crate) handing: Option<(base::ReplicaId, Tick)>,
 }
 
 impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
@@ -75,6 +77,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             installing: false,
             installs: 0,
             confirmed: None,
+            handing: None,
         }
     }
 
@@ -117,7 +120,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             return Tick::FAR;
         }
         let paced = self.lead.as_ref().map_or(Tick::FAR, |l| l.pace.until());
-        let handing = self.lead.as_ref().and_then(|l| l.handing).map_or(Tick::FAR, |(_, give_up)| give_up);
+        let handing = self.handing.map_or(Tick::FAR, |(_, give_up)| give_up);
         self.group.next_deadline().min(paced).min(handing)
     }
 
@@ -250,7 +253,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Everything that waited here is answered: what was never handed to Raft may be routed again.
     fn lost_leadership(&mut self, sink: &mut Sink<V>) {
         marker!("range.lost leadership");
-        self.confirmed = None;
+        (self.confirmed, self.handing) = (None, None);
         // What this step has already put on the lease goes another way: from here on nothing rests on it. A confirmed
         // round stays what it is.
         let range = self.descriptor.id;

@@ -13,32 +13,31 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
     /// Hands leadership over, as soon as it may. When that takes longer than D it is not done.
     pub fn transfer<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, to: ReplicaId) -> Result<()> {
         let give_up = turn.now + self.group.config().election_timeout;
-        if let Some(lead) = &mut self.lead {
-            lead.handing.get_or_insert((to, give_up));
+        if self.lead.is_some() {
+            self.handing.get_or_insert((to, give_up));
         }
         self.hand_over(turn)
     }
 
     /// Is leadership being handed over, or about to be? Nothing is evaluated meanwhile.
     pub fn is_handing_over(&self) -> bool {
-        let wished = self.lead.as_ref().is_some_and(|l| l.handing.is_some());
-        (wished && !base::bug!("transfer-burns-numbers")) || self.group.transferring().is_some()
+        let wished = self.handing.is_some() && !base::bug!("transfer-burns-numbers");
+        wished || self.group.transferring().is_some()
     }
 
     /// Goes on with it, once everything that was evaluated is committed.
     pub fn hand_over<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
-        let Some(lead) = &mut self.lead else { return Ok(()) };
-        let Some((to, give_up)) = lead.handing else { return Ok(()) };
+        let (Some(lead), Some((to, give_up))) = (&self.lead, self.handing) else { return Ok(()) };
         if turn.now >= give_up {
             marker!("transfer.given up before it began");
-            lead.handing = None;
+            self.handing = None;
             return Ok(());
         }
         if !lead.pending.is_empty() && !base::bug!("transfer-burns-numbers") {
             marker!("transfer.waits for what is evaluated");
             return Ok(());
         }
-        lead.handing = None;
+        self.handing = None;
         self.with_group(turn, |group, ctx, out| {
             // No such voter, or it fell behind: whoever asked will see who leads.
             let _ = group.transfer(ctx, to, out);
