@@ -63,3 +63,16 @@ fn a_leader_keeps_in_memory_what_is_not_sent_while_that_is_little() {
         assert_eq!((leader.applied_index(), leader.memory_from()), (Index(6), from), "{bytes} bytes may be under way");
     }
 }
+
+#[test]
+fn soon_is_not_now() {
+    let mut world = World::new(3, 3, 0, 1);
+    // so short that there is no jitter
+    world.base.election_timeout = Tick(4);
+    (0..3).for_each(|n| world.start(n));
+    world.campaign(0);
+    world.settle();
+    world.call(0, |g, ctx, out| g.step_down(ctx, out));
+    world.settle();
+    assert_eq!(world.group(1).next_deadline(), world.now + Tick(1));
+}
