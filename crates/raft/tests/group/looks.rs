@@ -33,6 +33,7 @@ fn what_a_node_may_look_at() {
     let expected = |n| (member(n), Index(3), false, Tick::ms(1000), None);
     assert_eq!(at, vec![expected(2), expected(3), expected(4)]);
     assert!(follower.progress().is_empty());
+    assert_eq!((leader.transferring(), follower.transferring()), (None, None));
     let told = leader.commit_for(ReplicaId(2)).map(|c| c.to_string());
     assert_eq!(told.as_deref(), Some("commit 3@2 term=2"));
     let disk = &world.nodes[0].disk;
@@ -40,6 +41,8 @@ fn what_a_node_may_look_at() {
     assert_eq!((leader.term_at(disk, Index(0)), leader.term_at(disk, Index(5))), (None, None));
     let entries = leader.entries(disk, Index(2), Index(3), 1).expect("the disk can be read");
     assert_eq!(entries.len(), 1, "never cut before the first");
+    world.call(0, |g, ctx, out| g.transfer(ctx, ReplicaId(2), out)).expect("it is up").expect("it may");
+    assert_eq!(world.group(0).transferring(), Some(ReplicaId(2)), "b is still under way");
 }
 
 #[test]
@@ -76,4 +79,17 @@ fn a_leader_keeps_in_memory_what_is_not_sent_while_that_is_little() {
         let leader = world.group(0);
         assert_eq!((leader.applied_index(), leader.memory_from()), (Index(6), from), "{bytes} bytes may be under way");
     }
+}
+
+#[test]
+fn soon_is_not_now() {
+    let mut world = World::new(3, 3, 0, 1);
+    // so short that there is no jitter
+    world.base.election_timeout = Tick(4);
+    (0..3).for_each(|n| world.start(n));
+    world.campaign(0);
+    world.settle();
+    world.call(0, |g, ctx, out| g.step_down(ctx, out));
+    world.settle();
+    assert_eq!(world.group(1).next_deadline(), world.now + Tick(1));
 }

@@ -36,6 +36,10 @@ fn live() -> isize {
 
 /// Three replicas that support each other, led by the first, which did some work and rest now.
 fn rested() -> World {
+    rested_after(true)
+}
+
+fn rested_after(reads: bool) -> World {
     let mut world = World::new(3, 3, 0, 1);
     for (n, (t, s)) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)].into_iter().enumerate() {
         world.promise(t, s, n as u64 + 1);
@@ -46,7 +50,9 @@ fn rested() -> World {
         for n in 0..20 {
             world.propose(0, &format!("some data {round} {n}"));
         }
-        world.read(0);
+        if reads {
+            world.read(0);
+        }
         world.settle();
     }
     // one beat finds that nothing is missing, and is the last
@@ -71,6 +77,12 @@ fn an_idle_group_costs_at_most_a_kilobyte() {
         assert!(total <= 1024, "{group}: {total} bytes");
         assert_eq!(group.memory_from(), group.last().0.next(), "{group} keeps entries in memory");
     }
+}
+
+#[test]
+fn reads_leave_nothing_behind() {
+    let heap = |reads| rested_after(reads).group(0).heap_bytes();
+    assert_eq!(heap(true), heap(false));
 }
 
 #[test]
