@@ -28,6 +28,7 @@
 //! | `marks` | delete marks that say nothing any more are removed |
 //! | `numbers` | fetching revisions in order |
 //! | `liveness` | support between stores |
+//! | `deadlines` | when which replica wants a turn |
 //! | `depth` | does this disk still hold what its peers remember? |
 //! | `snapshots` | state for who is too far behind |
 //! | `frame`, `wire` | the bytes between nodes |
@@ -46,6 +47,7 @@ mod calls;
 mod closed;
 pub mod closes;
 mod closing;
+mod deadlines;
 mod depth;
 pub mod effects;
 mod emit;

@@ -2,6 +2,7 @@
 
 use crate::boot::{self, Identity};
 use crate::calls::Calls;
+use crate::deadlines::Deadlines;
 use crate::depth::Depths;
 use crate::effects::{Effects, Input, WriteTask};
 use crate::emit::Outbox;
@@ -124,36 +125,6 @@ pub(crate) struct Clockwork {
     /// The orderly end: when it began.
     pub stopping: Option<Tick>,
     pub said_goodbye: bool,
-}
-
-/// When which replica wants a turn.
-#[derive(Default)]
-pub(crate) struct Deadlines {
-    by_tick: BTreeSet<(Tick, RangeId)>,
-    of: BTreeMap<RangeId, Tick>,
-}
-
-impl Deadlines {
-    /// This replica wants its turn at this tick (`FAR`: none).
-    pub fn set(&mut self, range: RangeId, at: Tick) {
-        if let Some(old) = self.of.insert(range, at) {
-            if old == at {
-                return;
-            }
-            self.by_tick.remove(&(old, range));
-        }
-        if at == Tick::FAR {
-            self.of.remove(&range);
-        } else {
-            self.by_tick.insert((at, range));
-        }
-    }
-    pub fn first(&self) -> Tick {
-        self.by_tick.first().map_or(Tick::FAR, |(t, _)| *t)
-    }
-    fn due(&mut self, now: Tick) -> Vec<RangeId> {
-        self.by_tick.iter().take_while(|(t, _)| *t <= now).map(|(_, r)| *r).collect()
-    }
 }
 
 /// Borrows what a replica's turn needs from the node, field by field.

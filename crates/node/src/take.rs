@@ -3,7 +3,7 @@
 use crate::calls::is_without_room;
 use crate::effects::{Effects, Input};
 use crate::frame::{Ask, Frame, Part};
-use crate::liveness::Turned;
+use crate::liveness::{Beat, Turned};
 use crate::node::{Node, Work, turn};
 use crate::numbers::{Landed, Wait, x_of};
 use base::{Error, Issued, Kind, Place, RangeId, Refusal, Result, StoreId, Tick, marker};
@@ -106,22 +106,7 @@ impl<E: Engine> Node<E> {
         effects: &mut Effects<E>,
     ) -> Result<()> {
         match part {
-            Part::Beat(beat) => {
-                let mut turned = Turned::default();
-                let disk_ok = self.disk_ok(now);
-                let before = self.liveness.incarnation_of(from);
-                self.liveness.receive(from, &beat, now, disk_ok, &mut turned);
-                if self.liveness.incarnation_of(from) != before {
-                    // What was handed to its earlier life will not be answered.
-                    self.hops_lost(from, Tick::FAR, effects);
-                }
-                self.writes.depths.check(from, self.incarnation, beat.remembered)?;
-                self.writes.depths.hear(from, beat.incarnation, beat.depth);
-                self.set_full(from, beat.full);
-                self.revisions.known.raise(Issued::witnessed(beat.revision));
-                self.liveness_turned(turned, now, work)?;
-                self.campaign_where_fresh(now, work)?;
-            }
+            Part::Beat(beat) => self.take_beat(from, &beat, now, work, effects)?,
             Part::Letter(letter) => self.take_letter(from, letter, now, work)?,
             Part::Commit(range, sender, to, told) => {
                 if let Some(replica) = addressed(&mut self.replicas, range, (from, sender), to) {
@@ -167,6 +152,30 @@ impl<E: Engine> Node<E> {
             Part::Installed(range, number, index) => self.snapshots.installed((range, from, number), index),
         }
         Ok(())
+    }
+
+    fn take_beat(
+        &mut self,
+        from: StoreId,
+        beat: &Beat,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Result<()> {
+        let mut turned = Turned::default();
+        let disk_ok = self.disk_ok(now);
+        let before = self.liveness.incarnation_of(from);
+        self.liveness.receive(from, beat, now, disk_ok, &mut turned);
+        if self.liveness.incarnation_of(from) != before {
+            // What was handed to its earlier life will not be answered.
+            self.hops_lost(from, Tick::FAR, effects);
+        }
+        self.writes.depths.check(from, self.incarnation, beat.remembered)?;
+        self.writes.depths.hear(from, beat.incarnation, beat.depth);
+        self.set_full(from, beat.full);
+        self.revisions.known.raise(Issued::witnessed(beat.revision));
+        self.liveness_turned(turned, now, work)?;
+        self.campaign_where_fresh(now, work)
     }
 
     /// A store has no room, or has some again.
