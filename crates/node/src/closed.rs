@@ -263,4 +263,14 @@ mod tests {
         assert_eq!(of(&mut c, 3, 7), 10, "entry 8 is not here");
         assert_eq!(of(&mut c, 3, 8), 20);
     }
+
+    #[cfg(feature = "museum")]
+    #[test]
+    fn its_bug_is_noticed_when_it_is_planted() {
+        base::museum::plant("closed-group-left-at-a-later-value");
+        let failed =
+            std::panic::catch_unwind(a_range_that_left_and_joined_again_was_closed_at_the_earlier_value).is_err();
+        base::museum::plant("");
+        assert!(failed);
+    }
 }
