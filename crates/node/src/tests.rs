@@ -455,7 +455,8 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 13] = [
+    let cases: [(&'static str, fn()); 14] = [
+        ("closed-over-a-fetch-in-flight", a_number_on_its_way_holds_the_closing_back),
         ("restart-forgets-what-was-shown", a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued),
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
@@ -534,4 +535,26 @@ fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
     let frame = builder.finish(Stream::Now, Incarnation(1), 1);
     take(&mut n, 13, vec![Input::Frame(StoreId(2), frame)]);
     assert_eq!(read(&mut n, 14, 2), 1, "now it knows");
+}
+
+#[test]
+fn a_number_on_its_way_holds_the_closing_back() {
+    let mut n = serving();
+    let put = PutReq {
+        key: Key::user(b"k"),
+        value: Bytes::from_static(b"v"),
+        lease: 0,
+        prev_kv: false,
+        ignore_value: false,
+        ignore_lease: false,
+    };
+    let ask = ClientAsk::Kv(Arc::new(Request::Put(put)));
+    take(&mut n, 260, vec![Input::Call(CallId(1), ask, Tick::ms(5_000))]);
+    let end = n.replicas[&RangeId(2)].end(Revision(50), Revision(3)).expect("it serves");
+    assert!(end.is_open, "evaluated, and not in the log");
+    assert_eq!(
+        end.closed,
+        Revision(3),
+        "its number is larger than what was known when the fetch was sent, and no more"
+    );
 }

@@ -24,6 +24,8 @@ pub struct World {
     pub now: Tick,
     /// How long a write of this node takes.
     pub slow_disk: Vec<Tick>,
+    /// What rests on a lease is opened so much later than it was put there, on all nodes.
+    pub opened_late: Tick,
     /// Nodes that are no more.
     pub dead: BTreeSet<usize>,
     /// Ways on which everything is lost, from and to.
@@ -69,6 +71,7 @@ impl World {
             inbox,
             now: Tick::ms(2),
             slow_disk,
+            opened_late: Tick::ZERO,
             dead,
             cut,
             lose: |_| false,
@@ -90,7 +93,7 @@ impl World {
         }
         self.answers.extend(effects.replies);
         for (proof, leased) in effects.leased {
-            let input = match leased.open(self.now) {
+            let input = match leased.open(self.now + self.opened_late) {
                 Ok(Ready::Read(task)) => match task.origin {
                     Origin::Local(id) => {
                         self.answers.insert(id, task.run());
