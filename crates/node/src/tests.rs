@@ -606,7 +606,7 @@ fn an_offer_that_nobody_answers_ends() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 19] = [
+    let cases: [(&'static str, fn()); 20] = [
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),
@@ -614,6 +614,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             "numbers-of-an-older-sequencer",
             the_late_reply_of_a_deposed_sequencer_is_not_taken_between_two_of_its_successor,
         ),
+        ("closed-over-a-fetch-in-flight", a_number_on_its_way_holds_the_closing_back),
         ("restart-forgets-what-was-shown", a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued),
         ("lapse-unnoticed", crate::liveness::tests::support_that_lapses_is_told_although_nobody_says_so),
         ("silent-sender-keeps-its-slot", a_sender_that_says_nothing_makes_room_for_the_next_leader),
@@ -694,4 +695,26 @@ fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
     let frame = builder.finish(Stream::Now, Incarnation(1), 1);
     take(&mut n, 13, vec![Input::Frame(StoreId(2), frame)]);
     assert_eq!(read(&mut n, 14, 2), 1, "now it knows");
+}
+
+#[test]
+fn a_number_on_its_way_holds_the_closing_back() {
+    let mut n = serving();
+    let put = PutReq {
+        key: Key::user(b"k"),
+        value: Bytes::from_static(b"v"),
+        lease: 0,
+        prev_kv: false,
+        ignore_value: false,
+        ignore_lease: false,
+    };
+    let ask = ClientAsk::Kv(Arc::new(Request::Put(put)));
+    take(&mut n, 260, vec![Input::Call(CallId(1), ask, Tick::ms(5_000))]);
+    let end = n.replicas[&RangeId(2)].end(Revision(50), Revision(3)).expect("it serves");
+    assert!(end.is_open, "evaluated, and not in the log");
+    assert_eq!(
+        end.closed,
+        Revision(3),
+        "its number is larger than what was known when the fetch was sent, and no more"
+    );
 }

@@ -146,10 +146,26 @@ fn delete_marks_go_when_nothing_lies_beneath_and_hashes_do_not_notice() {
     assert_eq!(w.scan(0, "a", "zz").1, vec![("b".into(), "2".into(), w.nodes[0].status().revision.0)]);
 }
 
+#[test]
+fn what_is_said_too_late_for_the_lease_closes_nothing() {
+    let mut w = World::new(3, &["g", "n"]);
+    w.put(0, "z", "idle");
+    w.run(500);
+    w.opened_late = Tick::ms(5_000);
+    let newest = w.put(0, "a", "1");
+    w.run(300);
+    let reads = |w: &World| w.nodes.iter().map(|n| n.status().counters.reads).sum::<u64>();
+    let before = reads(&w);
+    let (revision, kvs) = w.read(0, "y", "zz", true);
+    assert_eq!((revision >= newest.0, kvs.len()), (true, 1));
+    assert!(reads(&w) > before, "a leader was asked: nobody may say that the range is closed at {newest}");
+}
+
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 2] = [
+    let cases: [(&'static str, fn()); 3] = [
+        ("closed-by-an-old-leader", what_is_said_too_late_for_the_lease_closes_nothing),
         ("serializable-behind-what-was-shown", a_node_that_has_not_applied_what_its_client_wrote_asks_the_leader),
         ("mark-dropped-over-a-version", delete_marks_go_when_nothing_lies_beneath_and_hashes_do_not_notice),
     ];

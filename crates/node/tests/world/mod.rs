@@ -24,6 +24,8 @@ pub struct World {
     pub now: Tick,
     /// How long a write of this node takes.
     pub slow_disk: Vec<Tick>,
+    /// What rests on a lease is opened so much later than it was put there, on all nodes.
+    pub opened_late: Tick,
     /// Nodes that are no more.
     pub dead: BTreeSet<usize>,
     /// Nodes that may stop themselves, and why they did.
@@ -72,6 +74,7 @@ impl World {
             inbox,
             now: Tick::ms(2),
             slow_disk,
+            opened_late: Tick::ZERO,
             dead,
             may_stop: BTreeSet::new(),
             stopped: BTreeMap::new(),
@@ -100,7 +103,7 @@ impl World {
         }
         self.answers.extend(effects.replies);
         for (proof, leased) in effects.leased {
-            let input = match leased.open(self.now) {
+            let input = match leased.open(self.now + self.opened_late) {
                 Ok(Ready::Read(task)) => match task.origin {
                     Origin::Local(id) => {
                         self.answers.insert(id, task.run());
