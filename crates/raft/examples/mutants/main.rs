@@ -149,14 +149,14 @@ impl Results {
 
 fn main() -> ExitCode {
     let words = outside::words();
-    let [part, folder] = &words[..] else {
-        say("which part (k/n), and a folder to work in?");
+    let [part, folder, only @ ..] = &words[..] else {
+        say("which part (k/n), a folder to work in, and perhaps words, one of which must be in a mutant's name?");
         return ExitCode::FAILURE;
     };
     let (k, n) = part.split_once('/').expect("a part is k/n");
     let (k, n): (usize, usize) = (k.parse().expect("a number"), n.parse().expect("a number"));
     let mut mutants = list();
-    mutants.retain(|m| m.number % n == k);
+    mutants.retain(|m| m.number % n == k && (only.is_empty() || only.iter().any(|word| m.name.contains(word))));
     say(&format!("{} mutants", mutants.len()));
     let folder = PathBuf::from(folder);
     let bench = Bench::new(folder.clone(), &mutants);
