@@ -89,7 +89,8 @@ impl Bench {
                 .map(|(test, filter)| play(&crate_root, &tests[*test], filter, number))
                 .find(Verdict::noticed)
         };
-        assert!(asked(0).is_none(), "the tests fail without any change");
+        let whole = mutants.iter().all(|m| m.body.is_some());
+        assert!(!whole || asked(0).is_none(), "the tests fail without any change");
         for m in mutants {
             match asked(m.number) {
                 Some(Verdict::Hangs) => results.add("hangs", m),
