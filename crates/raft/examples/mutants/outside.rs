@@ -46,16 +46,16 @@ pub fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// Copies what `cargo` needs of this tree.
+/// Copies what `cargo` needs of this tree, and nothing of an older copy stays.
 pub fn copy_tree(to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
     let files = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).output().expect("git lists files");
     for file in String::from_utf8(files.stdout).expect("names are UTF-8").lines() {
+        // one that is listed and was deleted is not copied
         if let Ok(bytes) = std::fs::read(file) {
             let to = to.join(file);
             std::fs::create_dir_all(to.parent().expect("a file is in a folder")).expect("writable");
-            if std::fs::read(&to).ok().as_ref() != Some(&bytes) {
-                std::fs::write(&to, bytes).expect("writable");
-            }
+            std::fs::write(to, bytes).expect("writable");
         }
     }
 }
