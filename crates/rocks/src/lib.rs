@@ -137,6 +137,7 @@ impl Rocks {
         let bound = Arc::new(AtomicU64::new(0));
         let tables = tune::Tables::new(settings, room.capacity());
         let families = [
+            ColumnFamilyDescriptor::new(tune::UNUSED, tables.unused()),
             ColumnFamilyDescriptor::new(tune::LOG, tables.log(settings)),
             ColumnFamilyDescriptor::new(tune::DATA, tables.data(settings, filter::Factory::new(bound.clone()))),
         ];

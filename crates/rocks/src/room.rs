@@ -26,7 +26,7 @@ const BYTES_PER_LOOK: u64 = 8 << 20;
 /// The soft bound, in hard ones.
 const SOFT: u64 = 4;
 /// A write of no more bytes may go below the hard bound.
-const SMALL: i64 = 16 << 10;
+const SMALL: i64 = 4 << 10;
 
 /// How much is left, and who may have it.
 pub(crate) struct Room {

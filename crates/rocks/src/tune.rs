@@ -3,6 +3,8 @@
 use crate::filter::Factory;
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions, Options};
 
+/// The family that every RocksDB has; nothing is in it.
+pub(crate) const UNUSED: &str = "default";
 /// The column family of `Cf::Log`.
 pub(crate) const LOG: &str = "log";
 /// The column family of `Cf::Data`.
@@ -88,6 +90,15 @@ impl Tables {
         o.set_max_log_file_size(4 << 20);
         o.set_stats_dump_period_sec(0);
         o.set_stats_persist_period_sec(0);
+        o
+    }
+
+    /// After a flush that met a full disk, RocksDB writes on only when as much is free as the largest memtable takes, of
+    /// whichever family: with its default of 64 MiB a small disk would never be written to again. The same size decides
+    /// how far a WAL is allocated ahead, up to the bounds in `database`.
+    pub(crate) fn unused(&self) -> Options {
+        let mut o = Options::default();
+        o.set_write_buffer_size((64 << 20).min(2 * (self.log_memtable + self.data_memtable)));
         o
     }
 
