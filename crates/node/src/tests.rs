@@ -700,15 +700,7 @@ fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
 #[test]
 fn a_number_on_its_way_holds_the_closing_back() {
     let mut n = serving();
-    let put = PutReq {
-        key: Key::user(b"k"),
-        value: Bytes::from_static(b"v"),
-        lease: 0,
-        prev_kv: false,
-        ignore_value: false,
-        ignore_lease: false,
-    };
-    let ask = ClientAsk::Kv(Arc::new(Request::Put(put)));
+    let ask = ClientAsk::Kv(Arc::new(put(b"v")));
     take(&mut n, 260, vec![Input::Call(CallId(1), ask, Tick::ms(5_000))]);
     let end = n.replicas[&RangeId(2)].end(Revision(50), Revision(3)).expect("it serves");
     assert!(end.is_open, "evaluated, and not in the log");
