@@ -109,7 +109,7 @@ pub fn cargo(folder: &Path, words: &[&str]) -> Said {
         }
         if v["message"]["level"] == "error" {
             let spans = v["message"]["spans"].as_array().map_or(&[][..], Vec::as_slice);
-            said.errors.extend(spans.iter().filter(|s| s["is_primary"] == true).map(|s| here(s)));
+            said.errors.extend(spans.iter().filter(|s| s["is_primary"] == true).map(here));
         }
     }
     assert!(ran.status.success() || !said.errors.is_empty(), "cargo fails in {}", folder.display());
