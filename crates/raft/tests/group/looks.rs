@@ -46,7 +46,7 @@ fn what_a_node_may_look_at() {
 }
 
 #[test]
-fn who_leads_alone_waits_for_its_disk_asleep() {
+pub(crate) fn who_leads_alone_waits_for_its_disk_asleep() {
     let mut world = World::new(1, 1, 0, 1);
     world.campaign(0);
     world.settle();

@@ -34,6 +34,9 @@ const SCRIPTS: &[&str] = &[
     "written-aba",
 ];
 
+/// Noticed by a test in `looks`: in a script it would never end.
+const LOOKS: &[&str] = &["alone-and-stuck-awake"];
+
 /// The names between the quotes after `before`, in every file of a folder of this crate.
 fn names_in(folder: &str, before: &str) -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -55,16 +58,17 @@ fn every_planted_bug_has_somebody_who_finds_it() {
     let explored = names_in("examples/explore", "bugs: &[");
     assert!(planted.len() >= 24 && explored.len() >= 15, "{planted:?} {explored:?}");
     let mut found = explored;
-    found.extend(WALKS.iter().chain(SCRIPTS).map(ToString::to_string));
+    found.extend(WALKS.iter().chain(SCRIPTS).chain(LOOKS).map(ToString::to_string));
     assert_eq!(planted, found, "planted here, and looked for by walks, scripts or the exploration");
 }
 
 #[cfg(feature = "museum")]
 mod planted {
+    use super::super::looks;
     use super::super::outside::{say, scripts, setting};
     use super::super::random::walk;
     use super::super::scripts::play;
-    use super::{SCRIPTS, WALKS};
+    use super::{LOOKS, SCRIPTS, WALKS};
     use std::panic::catch_unwind;
 
     /// Plants each bug and lets `find` look for it; it says how it found it.
@@ -93,6 +97,14 @@ mod planted {
                 let text = text.unwrap_or_default();
                 Some(format!("walk {seed}: {}", text.lines().next().unwrap_or_default()))
             })
+        });
+    }
+
+    #[test]
+    fn looks_find() {
+        all_are_found(LOOKS, || {
+            let failed = catch_unwind(looks::who_leads_alone_waits_for_its_disk_asleep).is_err();
+            failed.then(|| "who_leads_alone_waits_for_its_disk_asleep".to_string())
         });
     }
 
