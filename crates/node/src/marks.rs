@@ -55,7 +55,8 @@ impl<E: Engine> Node<E> {
         marks.next_look = now + PAUSE;
         if marks.at.is_none() {
             let risen = bound > marks.bound;
-            if !risen && !(marks.covering > 0 && now >= marks.again) {
+            let waited = marks.covering > 0 && now >= marks.again;
+            if !risen && !waited {
                 return;
             }
             marker!("marks.round begins");
