@@ -6,9 +6,9 @@ use crate::frame::{Ask, Part};
 use crate::node::{Node, Work, turn};
 use base::{CallId, Error, Index, Kind, RangeId, Refusal, Result, Revision, Span, StoreId, Tick, marker};
 use engine::Engine;
-use mvcc::{Reply, Request};
+use mvcc::{RangeReq, Reply, Request};
 use range::{Answer, Origin, Outcome, ReadAsk, Spec, Turn};
-use router::Plan;
+use router::{Plan, Route};
 
 #[derive(Debug)]
 pub(crate) struct PartState {
@@ -25,27 +25,27 @@ pub(crate) struct PartState {
     pub done: Option<Answer>,
 }
 
+impl PartState {
+    /// Nobody was asked yet.
+    pub fn new(range: RangeId, spec: Spec, now: Tick) -> PartState {
+        PartState { range, spec, asked: None, asked_at: now, retry_at: now, here: false, settled: None, done: None }
+    }
+
+    /// One for each range that a scan touches.
+    pub fn of_scan(r: &RangeReq, routes: Vec<Route>, now: Tick) -> Vec<PartState> {
+        let part = |route: Route| PartState::new(route.range, Spec::Scan(mvcc::part_of(r, route.span)), now);
+        routes.into_iter().map(part).collect()
+    }
+}
+
 impl<E: Engine> Node<E> {
     /// X is known: the parts can be read, all at it.
     pub(crate) fn begin_parts(&mut self, id: CallId, x: Revision, now: Tick) {
         let compacted = self.bounds.compacted;
         let Some(call) = self.calls.open.get_mut(&id) else { return };
-        let part = |range, spec| PartState {
-            range,
-            spec,
-            asked: None,
-            asked_at: now,
-            retry_at: now,
-            here: false,
-            settled: None,
-            done: None,
-        };
         let parts = match &call.ask {
             ClientAsk::Kv(request) => match (&**request, self.directory.plan(request)) {
-                (Request::Range(r), Ok(Plan::Scan(routes))) => routes
-                    .into_iter()
-                    .map(|route| part(route.range, Spec::Scan(mvcc::part_of(r, route.span))))
-                    .collect(),
+                (Request::Range(r), Ok(Plan::Scan(routes))) => PartState::of_scan(r, routes, now),
                 _ => {
                     call.state = State::Parked(now);
                     return;
@@ -53,7 +53,7 @@ impl<E: Engine> Node<E> {
             },
             ClientAsk::Hash(_) => {
                 let users = self.directory.overlapping(&Span::users());
-                users.into_iter().map(|route| part(route.range, Spec::Settle { span: route.span })).collect()
+                users.into_iter().map(|r| PartState::new(r.range, Spec::Settle { span: r.span }, now)).collect()
             }
             ClientAsk::Compact(_) => Vec::new(),
         };

@@ -10,7 +10,7 @@ use crate::parts::PartState;
 use base::{CallId, Error, Refusal, Revision, Tick, marker};
 use engine::Engine;
 use mvcc::{RangeReq, Request};
-use range::{Origin, ReadAsk, Spec, Turn};
+use range::{Origin, ReadAsk, Turn};
 use router::{Plan, Route};
 
 /// The scan, if the client is content with an older state.
@@ -48,7 +48,7 @@ impl<E: Engine> Node<E> {
         let routes = self.routes(&r);
         let Some(call) = self.calls.open.get_mut(&id).filter(|_| !routes.is_empty()) else { return false };
         marker!("serializable.at the leaders");
-        call.state = State::Parts { x, compacted, parts: parts(&r, routes, now) };
+        call.state = State::Parts { x, compacted, parts: PartState::of_scan(&r, routes, now) };
         self.go_on_with_parts(id, now, work, effects);
         true
     }
@@ -111,7 +111,7 @@ impl<E: Engine> Node<E> {
         marker!("serializable.here");
         self.revisions.show(x);
         let several = routes.len() > 1;
-        let mut parts = parts(r, routes, now);
+        let mut parts = PartState::of_scan(r, routes, now);
         for (i, p) in parts.iter_mut().enumerate() {
             (p.asked, p.here) = (Some(self.identity.store), true);
             let origin = if several { Origin::Part(id, i as u32) } else { Origin::Local(id) };
@@ -124,21 +124,4 @@ impl<E: Engine> Node<E> {
         }
         true
     }
-}
-
-fn parts(r: &RangeReq, routes: Vec<Route>, now: Tick) -> Vec<PartState> {
-    let part = |route: Route| {
-        let spec = Spec::Scan(mvcc::part_of(r, route.span));
-        PartState {
-            range: route.range,
-            spec,
-            asked: None,
-            asked_at: now,
-            retry_at: now,
-            here: false,
-            settled: None,
-            done: None,
-        }
-    };
-    routes.into_iter().map(part).collect()
 }
