@@ -32,10 +32,11 @@
 //! **Bounded**: each outbox holds a bounded number of bytes. Control forgets its oldest frame when it overflows (a
 //! newer beat is worth more); append and snapshot refuse the newest (a prefix is worth more than a tail with a hole).
 //!
-//! **Its own threads**: a tokio runtime of its own, so that no amount of client load can starve the peers. Events are
-//! told on these threads: a closure that blocks is back pressure on every peer.
+//! **Its own runtime**: so that no amount of client load can starve the peers. With threads of its own events are told on
+//! these, and a closure that blocks is back pressure on every peer. Without any ([`Peers::drive`]) the step thread
+//! carries the frames between its steps: fewer wake-ups, which on a small machine are dearer than the frames.
 //!
-//! What the step thread pays for `send` is one lock and, if the stream was idle, one wake-up.
+//! What the step thread pays for `send` is one lock and, if the stream was idle and has a thread of its own, one wake-up.
 //!
 //! ## What we left out
 //!

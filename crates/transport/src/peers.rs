@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
 
 /// A node's own rules about who may talk to it: the reason it returns is one line, told to both sides.
 pub type Admit = Box<dyn Fn(&Hello) -> Result<(), String> + Send + Sync>;
@@ -32,25 +33,27 @@ pub struct Config {
     pub peers: Vec<(StoreId, Vec<String>)>,
     /// Bytes that may wait for one peer, by [`Lane::index`]; a single frame may be larger.
     pub queue_bytes: [usize; 3],
-    /// Threads for all peers together.
+    /// Threads for all peers together. With none, the thread that calls [`Peers::drive`] carries the frames.
     pub threads: usize,
 }
 
 impl Config {
-    /// With queues of 4, 64 and 16 MiB, and one thread for every eight cores, two at most.
+    /// With queues of 4, 64 and 16 MiB, and one thread.
     #[must_use]
     pub fn new(local: Hello, listen: Vec<TcpListener>, peers: Vec<(StoreId, Vec<String>)>) -> Config {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Config { local, listen, peers, queue_bytes: [4 << 20, 64 << 20, 16 << 20], threads: (cores / 8).clamp(1, 2) }
+        Config { local, listen, peers, queue_bytes: [4 << 20, 64 << 20, 16 << 20], threads: 1 }
     }
 }
 
-/// Every peer of this node, and the threads that carry frames to and from them.
+/// Every peer of this node, and what carries frames to and from them.
 ///
 /// Dropped without [`Peers::shutdown`], it closes every connection at once, whatever waits.
 pub struct Peers {
     shared: Arc<Shared>,
+    /// Taken when dropped.
+    runtime: Option<Runtime>,
     running: Mutex<Option<Running>>,
+    closed: watch::Sender<bool>,
 }
 
 /// Sends frames; cheap to clone, for every step thread its own.
@@ -60,7 +63,6 @@ pub struct Sender {
 }
 
 struct Running {
-    runtime: Runtime,
     listening: Vec<JoinHandle<()>>,
     dialling: Vec<JoinHandle<()>>,
 }
@@ -82,8 +84,8 @@ impl Peers {
     ) -> io::Result<Peers> {
         let Config { local, listen, peers, queue_bytes, threads } = config;
         let name = format!("peers-{}", local.store);
-        let runtime =
-            Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build()?;
+        let mut builder = if threads == 0 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+        let runtime = builder.worker_threads(threads.max(1)).thread_name(name).enable_all().build()?;
         let shared = Arc::new(Shared::new(local, queue_bytes, Box::new(admit), Box::new(on_event)));
         let mut listening = Vec::new();
         for listener in listen {
@@ -92,8 +94,8 @@ impl Peers {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             listening.push(runtime.spawn(accept(shared.clone(), listener)));
         }
-        let running = Mutex::new(Some(Running { runtime, listening, dialling: Vec::new() }));
-        let started = Peers { shared, running };
+        let running = Mutex::new(Some(Running { listening, dialling: Vec::new() }));
+        let started = Peers { shared, runtime: Some(runtime), running, closed: watch::Sender::new(false) };
         for (store, urls) in peers {
             started.set_peer(store, urls)?;
         }
@@ -119,9 +121,25 @@ impl Peers {
         peer.orders.send_modify(|orders| orders.urls = urls);
         if !peer.dialled.swap(true, Ordering::Relaxed) {
             running.dialling.retain(|task| !task.is_finished());
-            running.dialling.push(running.runtime.spawn(dial(self.shared.clone(), peer)));
+            running.dialling.push(self.runtime().spawn(dial(self.shared.clone(), peer)));
         }
         Ok(())
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is taken only when this is dropped")
+    }
+
+    /// Runs a future on this thread. Without threads of our own, frames are carried while it waits, and only then: what
+    /// it sends leaves, and what arrives is told, without one thread waking another.
+    pub fn drive<F: Future>(&self, work: F) -> F::Output {
+        self.runtime().block_on(work)
+    }
+
+    /// Waits for the end of [`Peers::shutdown`]; what the thread that drives does when it has nothing else to do.
+    pub async fn closed(&self) {
+        // Its other end is ours.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Sends what waits, closes the session, and delivers nothing more of what this peer sent. It may come back if
@@ -151,9 +169,10 @@ impl Peers {
 
     /// Sends what waits (a goodbye, say), closes every session in order, and closes the listeners. Afterwards no frame
     /// is delivered and nothing is sent. Takes at most two seconds; call it from a thread that may wait, never from
-    /// `on_event`. A second call does nothing.
+    /// `on_event`. A second call does nothing. Without threads of our own, somebody must drive meanwhile.
     pub fn shutdown(&self) {
-        let Some(Running { runtime, listening, dialling }) = self.running.lock().take() else { return };
+        let Some(Running { listening, dialling }) = self.running.lock().take() else { return };
+        let tasks: Vec<AbortHandle> = listening.iter().chain(&dialling).map(JoinHandle::abort_handle).collect();
         let peers = self.shared.all();
         self.shared.closing.send_replace(Closing::Door);
         for peer in &peers {
@@ -161,7 +180,7 @@ impl Peers {
         }
         let (done, wait) = mpsc::channel();
         let shared = self.shared.clone();
-        runtime.spawn(async move {
+        self.runtime().spawn(async move {
             for task in dialling {
                 let _ = task.await;
             }
@@ -173,14 +192,15 @@ impl Peers {
         });
         let _ = wait.recv_timeout(SHUTDOWN_TIMEOUT);
         peers.iter().for_each(|peer: &Arc<Peer>| peer.stop());
-        runtime.shutdown_background();
+        tasks.iter().for_each(AbortHandle::abort);
+        self.closed.send_replace(true);
     }
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        if let Some(running) = self.running.lock().take() {
-            running.runtime.shutdown_background();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

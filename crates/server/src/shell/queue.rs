@@ -1,28 +1,42 @@
-//! A queue with one taker that sleeps: no spinning, which on a full machine takes the time of whoever would wake it.
+//! A queue with one taker that sleeps: no spinning, which on a full machine takes the time of whoever would wake it. The
+//! taker is a thread, or a task that shares its thread with others.
 
 use crossbeam::queue::SegQueue;
 use crossbeam::sync::{Parker, Unparker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A task that nobody wakes looks again after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 struct Shared<T> {
     items: SegQueue<T>,
     /// The taker found nothing and goes to sleep: whoever puts something in wakes it.
     asleep: AtomicBool,
-    unparker: Unparker,
+    bell: Bell,
     senders: AtomicUsize,
     taker_gone: AtomicBool,
+}
+
+/// What wakes the taker.
+enum Bell {
+    Thread(Unparker),
+    Task(Notify),
 }
 
 /// Puts in; cheap to clone.
 pub struct Sender<T>(Arc<Shared<T>>);
 
-/// Takes out.
+/// Takes out; its thread sleeps.
 pub struct Taker<T> {
     shared: Arc<Shared<T>>,
     parker: Parker,
 }
+
+/// Takes out; only the task sleeps.
+pub struct TaskTaker<T>(Arc<Shared<T>>);
 
 /// The taker is gone.
 #[derive(Debug)]
@@ -31,14 +45,41 @@ pub struct Closed;
 /// An empty queue.
 pub fn queue<T>() -> (Sender<T>, Taker<T>) {
     let parker = Parker::new();
-    let shared = Arc::new(Shared {
-        items: SegQueue::new(),
-        asleep: AtomicBool::new(false),
-        unparker: parker.unparker().clone(),
-        senders: AtomicUsize::new(1),
-        taker_gone: AtomicBool::new(false),
-    });
+    let shared = Shared::new(Bell::Thread(parker.unparker().clone()));
     (Sender(shared.clone()), Taker { shared, parker })
+}
+
+/// An empty queue for a task.
+pub fn task_queue<T>() -> (Sender<T>, TaskTaker<T>) {
+    let shared = Shared::new(Bell::Task(Notify::new()));
+    (Sender(shared.clone()), TaskTaker(shared))
+}
+
+impl<T> Shared<T> {
+    fn new(bell: Bell) -> Arc<Shared<T>> {
+        Arc::new(Shared {
+            items: SegQueue::new(),
+            asleep: AtomicBool::new(false),
+            bell,
+            senders: AtomicUsize::new(1),
+            taker_gone: AtomicBool::new(false),
+        })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.senders.load(Ordering::Acquire) == 0
+    }
+
+    /// The taker is about to sleep: true if it may.
+    fn lies_down(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.items.is_empty() && !self.is_closed()
+    }
+
+    fn gets_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
 }
 
 impl<T> Sender<T> {
@@ -56,7 +97,10 @@ impl<T> Sender<T> {
         // Pairs with the taker's store: one of the two sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.0.asleep.load(Ordering::Relaxed) && self.0.asleep.swap(false, Ordering::AcqRel) {
-            self.0.unparker.unpark();
+            match &self.0.bell {
+                Bell::Thread(unparker) => unparker.unpark(),
+                Bell::Task(notify) => notify.notify_one(),
+            }
         }
     }
 }
@@ -89,13 +133,11 @@ impl<T> Taker<T> {
         }
         let until = Instant::now().checked_add(patience);
         loop {
-            self.shared.asleep.store(true, Ordering::SeqCst);
-            std::sync::atomic::fence(Ordering::SeqCst);
             let left = until.map_or(patience, |t| t.saturating_duration_since(Instant::now()));
-            if self.shared.items.is_empty() && !self.is_closed() {
+            if self.shared.lies_down() {
                 self.parker.park_timeout(left);
             }
-            self.shared.asleep.store(false, Ordering::Relaxed);
+            self.shared.gets_up();
             let item = self.try_take();
             // An earlier sender's wake-up may have come late: what counts is an item, the end, or the time.
             if item.is_some() || self.is_closed() || left.is_zero() {
@@ -106,13 +148,48 @@ impl<T> Taker<T> {
 
     /// Is every sender gone?
     pub fn is_closed(&self) -> bool {
-        self.shared.senders.load(Ordering::Acquire) == 0
+        self.shared.is_closed()
+    }
+}
+
+impl<T> TaskTaker<T> {
+    /// The next one if there is one.
+    pub fn try_take(&self) -> Option<T> {
+        self.0.items.pop()
+    }
+
+    /// The next one; `None` after `patience`, or when every sender is gone.
+    pub async fn take(&self, patience: Duration) -> Option<T> {
+        let until = tokio::time::Instant::now() + patience.min(LONGEST_SLEEP);
+        loop {
+            let item = self.try_take();
+            if item.is_some() || self.is_closed() {
+                return item;
+            }
+            let Bell::Task(bell) = &self.0.bell else { unreachable!("a task's queue has a task's bell") };
+            let late = self.0.lies_down() && tokio::time::timeout_at(until, bell.notified()).await.is_err();
+            self.0.gets_up();
+            if late {
+                return self.try_take();
+            }
+        }
+    }
+
+    /// Is every sender gone?
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
 impl<T> Drop for Taker<T> {
     fn drop(&mut self) {
         self.shared.taker_gone.store(true, Ordering::Release);
+    }
+}
+
+impl<T> Drop for TaskTaker<T> {
+    fn drop(&mut self) {
+        self.0.taker_gone.store(true, Ordering::Release);
     }
 }
 
@@ -123,6 +200,28 @@ mod tests {
     #[test]
     fn nothing_is_lost_and_sleepers_are_woken() {
         let (sender, taker) = queue::<u64>();
+        all_come(sender, |patience| taker.take(patience));
+        assert!(taker.is_closed());
+    }
+
+    #[test]
+    fn nothing_is_lost_and_sleeping_tasks_are_woken() {
+        let (sender, taker) = task_queue::<u64>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        all_come(sender, |patience| runtime.block_on(taker.take(patience)));
+        assert!(taker.is_closed());
+    }
+
+    #[test]
+    fn a_task_sleeps_no_longer_than_it_said() {
+        let (sender, taker) = task_queue::<u64>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        assert!(runtime.block_on(taker.take(Duration::from_millis(5))).is_none() && !taker.is_closed());
+        drop(taker);
+        assert!(sender.send(1).is_err(), "nobody takes it");
+    }
+
+    fn all_come(sender: Sender<u64>, take: impl Fn(Duration) -> Option<u64>) {
         let threads: Vec<_> = (0..4)
             .map(|t| {
                 let sender = sender.clone();
@@ -134,11 +233,11 @@ mod tests {
         let mut n = 0;
         while n < seen.len() {
             // A lost wake-up would show as patience used up with items inside.
-            let Some(i) = taker.take(Duration::from_secs(20)) else { panic!("{n} came, the rest did not") };
+            let Some(i) = take(Duration::from_secs(20)) else { panic!("{n} came, the rest did not") };
             assert!(!std::mem::replace(&mut seen[i as usize], true), "{i} twice");
             n += 1;
         }
         threads.into_iter().for_each(|t| t.join().expect("a sender"));
-        assert!(taker.take(Duration::from_secs(20)).is_none() && taker.is_closed());
+        assert!(take(Duration::from_secs(20)).is_none(), "every sender is gone");
     }
 }

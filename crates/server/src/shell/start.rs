@@ -6,7 +6,7 @@ use super::found::{self, Founded};
 use super::news::Told;
 use super::peers::{admit, on_event};
 use super::picture::Picture;
-use super::queue::{Sender, Taker, queue};
+use super::queue::{Sender, Taker, queue, task_queue};
 use super::report::Report;
 use super::slots::Slots;
 use super::step::{self, Outlets};
@@ -31,6 +31,10 @@ use transport::{Event, Hello, Peers};
 const READY: &str = "ready to serve client requests";
 /// Readers beside the step: two are enough to keep a disk and a core busy.
 const READERS: usize = 2;
+/// With fewer cores than this the step thread carries the frames between its steps: a thread of their own would cost more
+/// in wake-ups than the frames do.
+const CORES_OF_A_PEERS_THREAD: usize = 8;
+const MOST_PEERS_THREADS: usize = 2;
 /// For the orderly end.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,6 +62,11 @@ pub fn run(settings: Settings) -> Result<(), Complaint> {
     let clients = client_listeners.into_iter().map(|l| (l, Port::Clients));
     let metrics = metrics_listeners.into_iter().map(|l| (l, Port::Metrics));
     serve(&settings, running, clients.chain(metrics).collect())
+}
+
+/// Cores of this machine. Half of them serve clients; the rest is for the step, the disk and RocksDB.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Why a store does not open; what cannot be made, read or locked is often the wrong place.
@@ -103,8 +112,7 @@ fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
 /// The threads of one node.
 struct Running {
     shell: Arc<Shell>,
-    stepping: thread::JoinHandle<()>,
-    /// True once the node must end, for whatever reason.
+    /// True once the node has ended or must end, for whatever reason.
     ended: watch::Receiver<bool>,
     fatal: Fatal,
 }
@@ -118,7 +126,7 @@ impl Running {
         listeners: Vec<TcpListener>,
     ) -> Result<Running, Complaint> {
         let failed = |e: std::io::Error| Complaint::new(format!("cannot start a thread: {e}"));
-        let (inbox, inputs) = queue::<Input<View>>();
+        let (inbox, inputs) = task_queue::<Input<View>>();
         let (fatal, ended) = Fatal::new();
         let report = Report::default();
         let peers = start_peers(settings, &engine, (&founded, &node), listeners, (&inbox, &fatal, &report))?;
@@ -137,16 +145,18 @@ impl Running {
         };
         let hearers = write::Hearers { peers: peers.sender(), inbox: inbox.clone(), report: report.clone() };
         start_disk(&engine, (writer, jobs), work, (hearers, fatal.clone())).map_err(failed)?;
-        let stepping = {
-            let fatal = fatal.clone();
+        {
+            let (fatal, peers) = (fatal.clone(), peers.clone());
             let run = move || {
-                if let Some(Err(e)) = fatal.guard("step", || step::run(node, inputs, &outlets)) {
+                if let Some(Err(e)) = fatal.guard("step", || peers.drive(step::run(node, inputs, &outlets))) {
                     fatal.tell(format!("the store stops: {e}"));
                 }
                 fatal.end();
+                // What waits for the peers leaves still.
+                fatal.guard("step", || peers.drive(peers.closed()));
             };
-            thread::Builder::new().name("step".to_string()).spawn(run).map_err(failed)?
-        };
+            thread::Builder::new().name("step".to_string()).spawn(run).map_err(failed)?;
+        }
         let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
         report.look(&engine, quota);
@@ -163,7 +173,7 @@ impl Running {
             peers,
             meters: Meters::new(),
         };
-        Ok(Running { shell: Arc::new(shell), stepping, ended, fatal })
+        Ok(Running { shell: Arc::new(shell), ended, fatal })
     }
 }
 
@@ -215,7 +225,8 @@ fn start_peers(
     }
     let others = founded.members.iter().map(|m| (m.store, m.peer_urls.clone())).collect();
     let names: Vec<_> = founded.members.iter().map(|m| (m.store, m.name.clone())).collect();
-    let config = transport::Config::new(local, listeners, others);
+    let mut config = transport::Config::new(local, listeners, others);
+    config.threads = (cores() / CORES_OF_A_PEERS_THREAD).min(MOST_PEERS_THREADS);
     let (inbox, fatal) = (inbox.clone(), fatal.clone());
     let (door, kept, report) = (engine.clone(), engine.clone(), report.clone());
     let started = Peers::start(
@@ -252,14 +263,15 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Por
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder
         .enable_all()
+        .worker_threads(cores().div_ceil(2))
         .thread_name("clients")
         .build()
         .map_err(|e| Complaint::new(format!("cannot start serving clients: {e}")))?;
     let result = runtime.block_on(serve_clients(settings, &running, listeners));
     // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
     let _ = running.shell.inbox.send(Input::Stop);
-    let Running { stepping, fatal, shell, .. } = running;
-    wait_for_the_end(&stepping, &fatal);
+    let Running { ended, fatal, shell } = running;
+    wait_for_the_end(&ended);
     shell.peers.shutdown();
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(shell);
@@ -272,11 +284,11 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Por
     }
 }
 
-/// The step thread ends when everything is given up and written. A disk that hangs must not keep the process: what it
-/// has not promised durably, nobody was told.
-fn wait_for_the_end(stepping: &thread::JoinHandle<()>, fatal: &Fatal) {
+/// The node ends when everything is given up and written. A disk that hangs must not keep the process: what it has not
+/// promised durably, nobody was told.
+fn wait_for_the_end(ended: &watch::Receiver<bool>) {
     let begun = Instant::now();
-    while !stepping.is_finished() && !fatal.is_told() {
+    while !*ended.borrow() {
         if begun.elapsed() > LAST_PATIENCE {
             tracing::error!("the disk does not answer: the node ends without an orderly goodbye");
             return;

@@ -1,8 +1,9 @@
-//! The step thread: takes what happened, steps the node, carries the effects out.
+//! The step thread: takes what happened, steps the node, carries the effects out. On a machine with few cores it carries
+//! the frames to and from the peers, too, while it waits.
 
 use super::clock;
 use super::picture::Picture;
-use super::queue::{self, Taker};
+use super::queue::{self, TaskTaker};
 use super::slots::{Slots, Told};
 use super::write::Job;
 use super::{View, peers};
@@ -29,7 +30,7 @@ pub struct Outlets {
 const MOST_INPUTS: usize = 4096;
 
 /// Runs until the node has stopped in order, or must stop: then says why.
-pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> base::Result<()> {
+pub async fn run(mut node: Node<Rocks>, inbox: TaskTaker<Input<View>>, out: &Outlets) -> base::Result<()> {
     let mut inputs: Vec<Input<View>> = Vec::new();
     // News that no step is worth on its own; the node's own wake comes soon enough.
     let mut later: Vec<Input<View>> = Vec::new();
@@ -37,7 +38,7 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
     loop {
         if inputs.is_empty() {
             let patience = Duration::from_nanos(wake.since(clock::now()));
-            match inbox.take(patience) {
+            match inbox.take(patience).await {
                 Some(input) => inputs.push(input),
                 None if inbox.is_closed() => return Ok(()),
                 None => {}
@@ -64,6 +65,8 @@ pub fn run(mut node: Node<Rocks>, inbox: Taker<Input<View>>, out: &Outlets) -> b
         if stopped {
             return Ok(());
         }
+        // Frames leave, and others come in.
+        tokio::task::yield_now().await;
     }
 }
 
