@@ -26,11 +26,21 @@ const ALL: [Cell; 6] = [
 /// Connections of 64 clients.
 const CONNECTIONS: usize = 8;
 /// Bytes of a value.
-const VALUE: usize = 256;
+pub const VALUE: usize = 256;
 /// Keys of one scan.
 const LIMIT: i64 = 100;
 
 impl Cell {
+    /// Many clients at once: batches are full and CPU per operation means something.
+    pub fn is_crowded(self) -> bool {
+        self.clients > 1
+    }
+
+    /// Can a server that stores nothing answer this?
+    pub fn needs_nothing(self) -> bool {
+        matches!(self.verb, Verb::Put | Verb::Get)
+    }
+
     /// The cells with these names, or all.
     pub fn chosen(names: &[String]) -> Result<Vec<Cell>, String> {
         if names.is_empty() {

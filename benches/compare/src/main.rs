@@ -1,5 +1,6 @@
-//! `cargo run --release -p flotilla-compare`: three nodes of Debian's etcd, then three of Flotilla, on this machine, one
-//! system at a time, under the same load from the same generator; then the ratios.
+//! `cargo run --release -p flotilla-compare`: a server that stores nothing as a yardstick, three nodes of Debian's etcd,
+//! then three of Flotilla, on this machine, one system at a time, under the same load from the same generator; then the
+//! ratios.
 //!
 //! This program is also the Flotilla that is measured: it runs itself with `start`, through the same function as the
 //! `flotilla` binary and on the same heap, so that what is measured is never older than what measures.
@@ -8,6 +9,7 @@
 
 mod cells;
 mod cpu;
+mod nothing;
 mod system;
 mod table;
 
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("start") {
         return server::cli::run();
     }
+    if std::env::args().nth(1).as_deref() == Some(nothing::COMMAND) {
+        return nothing::run(std::env::args().nth(2).as_deref());
+    }
     let options = Options::parse();
     match compare(&options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,12 +78,13 @@ fn main() -> ExitCode {
 
 fn compare(options: &Options) -> Result<(), String> {
     let cells = Cell::chosen(&options.cells)?;
-    let kinds = options.only.map_or(vec![Kind::Etcd, Kind::Flotilla], |kind| vec![kind]);
+    let kinds = options.only.map_or(vec![Kind::Nothing, Kind::Etcd, Kind::Flotilla], |kind| vec![kind]);
     system::stop_on_signals()?;
     let mut columns = Vec::new();
     for kind in kinds {
         let mut system = System::start(kind, options)?;
-        println!("\n{}: {} nodes on {}", system.version, options.nodes, system.endpoints.join(", "));
+        println!("\n{}: on {}", system.version, system.endpoints.join(", "));
+        let cells: Vec<Cell> = cells.iter().copied().filter(|cell| kind != Kind::Nothing || cell.needs_nothing()).collect();
         let measured = measure(&mut system, &cells, options)?;
         columns.push(table::Column { kind, version: system.version.clone(), measured });
         system.stop();

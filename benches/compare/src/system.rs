@@ -1,6 +1,6 @@
-//! The two systems: how to start three nodes of each on this machine, and how to be sure that they stop.
+//! The systems: how to start three nodes of each on this machine, and how to be sure that they stop.
 
-use crate::Options;
+use crate::{Options, nothing};
 use rustix::process::{Pid, Signal, kill_process};
 use server::demo::children::{News, Running, stop_all};
 use server::demo::{clean_environment, free_ports, listen_for_signals, node_flags};
@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Which system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Kind {
+    /// The yardstick: one gRPC server that stores nothing
+    Nothing,
     /// Debian's etcd, or the one that `ETCD` names
     Etcd,
     /// Ours
@@ -56,7 +58,8 @@ impl System {
     pub fn start(kind: Kind, options: &Options) -> Result<System, String> {
         let program = program(kind, options)?;
         let dir = tempfile::Builder::new().prefix("flotilla-compare-").tempdir().map_err(|e| e.to_string())?;
-        let ports = free_ports(options.nodes).map_err(|e| e.to_string())?;
+        let nodes_of = if kind == Kind::Nothing { 1 } else { options.nodes };
+        let ports = free_ports(nodes_of).map_err(|e| e.to_string())?;
         let (send, news) = channel();
         let mut nodes = Vec::new();
         for (number, own) in ports.iter().enumerate() {
@@ -68,10 +71,13 @@ impl System {
                     command.arg("start").args(flags);
                     command.arg(format!("--initial-split-keys={}", options.initial_split_keys));
                 }
+                Kind::Nothing => drop(command.arg(nothing::COMMAND).arg(format!("127.0.0.1:{}", own.client))),
                 // The rest of the flags are etcd's own.
                 Kind::Etcd => drop(command.args(flags.iter().filter(|flag| !is_ours(flag)))),
             }
-            command.arg(format!("--data-dir={}", dir.path().join(&name).display()));
+            if kind != Kind::Nothing {
+                command.arg(format!("--data-dir={}", dir.path().join(&name).display()));
+            }
             clean_environment(&mut command);
             let log = dir.path().join(format!("{name}.log"));
             let node = Running::launch(number, &name, command, (&log, send.clone())).map_err(|e| e.to_string())?;
@@ -83,7 +89,7 @@ impl System {
         }
         let endpoints = ports.iter().map(|p| format!("127.0.0.1:{}", p.client)).collect();
         let system = System { version: version(kind, &program)?, endpoints, nodes, dir };
-        for _ in 0..options.nodes {
+        for _ in 0..nodes_of {
             match news.recv_timeout(PATIENCE) {
                 Ok(News::Ready(_)) => {}
                 Ok(News::Ended(number)) => return Err(system.ended(number)),
@@ -127,7 +133,7 @@ fn is_ours(flag: &str) -> bool {
 fn program(kind: Kind, options: &Options) -> Result<PathBuf, String> {
     match (kind, &options.flotilla, std::env::var_os("ETCD")) {
         (Kind::Flotilla, Some(path), _) => Ok(path.clone()),
-        (Kind::Flotilla, None, _) => std::env::current_exe().map_err(|e| e.to_string()),
+        (Kind::Flotilla, None, _) | (Kind::Nothing, ..) => std::env::current_exe().map_err(|e| e.to_string()),
         (Kind::Etcd, _, Some(path)) => Ok(PathBuf::from(path)),
         (Kind::Etcd, _, None) => fetched(),
     }
@@ -144,8 +150,10 @@ fn fetched() -> Result<PathBuf, String> {
 }
 
 fn version(kind: Kind, program: &Path) -> Result<String, String> {
-    if kind == Kind::Flotilla {
-        return Ok(format!("flotilla {}", server::cli::VERSION));
+    match kind {
+        Kind::Nothing => return Ok("a tonic server that stores nothing".to_string()),
+        Kind::Flotilla => return Ok(format!("flotilla {}", server::cli::VERSION)),
+        Kind::Etcd => {}
     }
     let output = Command::new(program).arg("--version").output().map_err(|e| format!("{}: {e}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);

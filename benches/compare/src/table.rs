@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::cells::Measured;
+use crate::nothing::REFERENCE;
 use crate::system::Kind;
 use std::fmt::Write;
 
@@ -18,6 +19,7 @@ pub struct Column {
 /// The table for people.
 pub fn render(columns: &[Column], options: &Options) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (nothing, columns): (Vec<&Column>, Vec<&Column>) = columns.iter().partition(|c| c.kind == Kind::Nothing);
     let names: Vec<&str> = columns.iter().map(|c| c.version.as_str()).collect();
     let mut out = format!(
         "{}: {} nodes each and the load generator on {cores} cores, 256-byte values, {} keys, scans of 100, {} s a cell\n\n",
@@ -26,8 +28,8 @@ pub fn render(columns: &[Column], options: &Options) -> String {
         options.keys,
         options.seconds,
     );
-    let [first, second] = columns else {
-        out.extend(columns.iter().flat_map(|c| &c.measured).map(|m| format!("{m}\n")));
+    let [first, second] = columns[..] else {
+        out.extend(nothing.iter().chain(&columns).flat_map(|c| &c.measured).map(|m| format!("{m}\n")));
         return out;
     };
     let _ = writeln!(
@@ -68,6 +70,24 @@ pub fn render(columns: &[Column], options: &Options) -> String {
     }
     let errors: u64 = columns.iter().flat_map(|c| &c.measured).map(|m| m.errors).sum();
     let _ = writeln!(out, "\n{errors} errors");
+    nothing.iter().for_each(|n| out.push_str(&yardstick(n, second)));
+    out
+}
+
+/// What the same cells cost a server that stores nothing, and what ours would have cost where that took as long as where
+/// the budgets were set.
+fn yardstick(nothing: &Column, ours: &Column) -> String {
+    let mut out = format!("\n{}, beside flotilla, server CPU µs/op:\n", nothing.version);
+    for m in nothing.measured.iter().filter(|m| m.cell.is_crowded()) {
+        let Some(own) = ours.measured.iter().find(|o| o.cell == m.cell) else { continue };
+        let scaled = own.server_cpu * REFERENCE / m.server_cpu;
+        let cell = m.cell.to_string();
+        let _ = writeln!(
+            out,
+            "{cell:<8} | {:>6.1} and {:>6.1}; where such a server takes {REFERENCE} that is {scaled:.1}",
+            m.server_cpu, own.server_cpu
+        );
+    }
     out
 }
 

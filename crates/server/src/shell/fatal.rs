@@ -31,11 +31,6 @@ impl Fatal {
         self.end.send_replace(true);
     }
 
-    /// Was a reason told?
-    pub fn is_told(&self) -> bool {
-        self.said.lock().is_some()
-    }
-
     /// The reason.
     pub fn take(&self) -> Option<String> {
         self.said.lock().take()
@@ -67,7 +62,7 @@ mod tests {
     fn a_thread_that_panics_ends_the_node_with_a_reason() {
         let (fatal, ended) = Fatal::new();
         assert_eq!(fatal.guard("step", || 7), Some(7));
-        assert!(!*ended.borrow() && !fatal.is_told());
+        assert!(!*ended.borrow() && fatal.take().is_none());
         let inner = fatal.clone();
         let thread = std::thread::spawn(move || inner.guard("step", || -> u8 { panic!("[W1] 3 would follow 4") }));
         assert_eq!(thread.join().expect("the guard holds"), None);
