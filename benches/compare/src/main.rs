@@ -84,7 +84,8 @@ fn compare(options: &Options) -> Result<(), String> {
     for kind in kinds {
         let mut system = System::start(kind, options)?;
         println!("\n{}: on {}", system.version, system.endpoints.join(", "));
-        let cells: Vec<Cell> = cells.iter().copied().filter(|cell| kind != Kind::Nothing || cell.needs_nothing()).collect();
+        let cells: Vec<Cell> =
+            cells.iter().copied().filter(|cell| kind != Kind::Nothing || cell.needs_nothing()).collect();
         let measured = measure(&mut system, &cells, options)?;
         columns.push(table::Column { kind, version: system.version.clone(), measured });
         system.stop();

@@ -21,22 +21,26 @@ pub fn put_bytes(out: &mut Vec<u8>, b: &[u8]) {
 
 /// Takes a varint off the front.
 pub fn get_u64(buf: &mut Bytes) -> Result<u64> {
+    let (v, bytes) = read_u64(buf)?;
+    buf.advance(bytes);
+    Ok(v)
+}
+
+/// A varint, and how many bytes it takes.
+fn read_u64(buf: &[u8]) -> Result<(u64, usize)> {
     let mut v: u64 = 0;
-    for shift in (0..64).step_by(7) {
-        if buf.is_empty() {
-            return Err(Error::corrupt("a number is cut off"));
-        }
-        let b = buf.get_u8();
+    for (i, b) in buf.iter().take(10).enumerate() {
         let part = u64::from(b & 0x7f);
-        if shift == 63 && part > 1 {
+        if i == 9 && part > 1 {
             return Err(Error::corrupt("a number is larger than 64 bits"));
         }
-        v |= part << shift;
+        v |= part << (7 * i);
         if b & 0x80 == 0 {
-            return Ok(v);
+            return Ok((v, i + 1));
         }
     }
-    Err(Error::corrupt("a number is larger than 64 bits"))
+    let why = if buf.len() < 10 { "a number is cut off" } else { "a number is larger than 64 bits" };
+    Err(Error::corrupt(why))
 }
 
 /// Takes length-prefixed bytes off the front, sharing the buffer.

@@ -175,25 +175,28 @@ pub fn prefix_len(raw: &[u8]) -> Result<usize> {
 
 /// Takes an MVCC key apart.
 pub fn split_version(raw: &[u8]) -> Result<(Key, Revision)> {
-    let n = prefix_len(raw)?;
-    let bad = || Error::corrupt(format!("not an MVCC key: {}", raw.escape_ascii()));
-    let mut key = Vec::with_capacity(n);
-    let mut rest = raw[1..n].iter();
+    let mut key = Vec::with_capacity(prefix_len(raw)?);
+    key_of_version(raw, |part| key.extend_from_slice(part))?;
+    Ok((Key(Bytes::from(key)), version_revision(raw)?))
+}
+
+/// The key of an MVCC key, part by part; most have one.
+pub fn key_of_version(raw: &[u8], mut part: impl FnMut(&[u8])) -> Result<()> {
+    let mut rest = &raw[1..prefix_len(raw)?];
     loop {
-        match rest.next().ok_or_else(bad)? {
-            0 => match rest.next().ok_or_else(bad)? {
-                0xff => key.push(0),
-                1 => break,
-                _ => return Err(bad()),
-            },
-            b => key.push(*b),
+        let zero = rest.iter().position(|b| *b == 0);
+        match zero.and_then(|at| Some((at, *rest.get(at + 1)?))) {
+            Some((at, 0xff)) => {
+                part(&rest[..=at]);
+                rest = &rest[at + 2..];
+            }
+            Some((at, 1)) if at + 2 == rest.len() => {
+                part(&rest[..at]);
+                return Ok(());
+            }
+            _ => return Err(Error::corrupt(format!("not an MVCC key: {}", raw.escape_ascii()))),
         }
     }
-    if rest.next().is_some() {
-        return Err(bad());
-    }
-    let rev: [u8; 8] = raw[n..].try_into().map_err(|_| bad())?;
-    Ok((Key(Bytes::from(key)), Revision(!u64::from_be_bytes(rev))))
 }
 
 /// The revision of an MVCC key.

@@ -78,6 +78,10 @@ pub trait Cursor {
     fn prev(&mut self);
     /// The record here; `None` off either end.
     fn item(&self) -> Option<(&[u8], &[u8])>;
+    /// The key of the record here.
+    fn key(&self) -> Option<&[u8]> {
+        self.item().map(|(key, _)| key)
+    }
     /// Why the cursor is off the end, when it is not simply the end.
     fn status(&self) -> Result<()>;
 }

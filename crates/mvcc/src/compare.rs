@@ -2,7 +2,7 @@
 
 use crate::evaluate::{Stop, Stopped, Turn};
 use crate::request::{Compare, CompareResult, CompareTarget, KeyValue};
-use crate::source::Layer;
+use crate::source::{Layer, Pages};
 use crate::walk::Direction;
 use base::{Key, Revision};
 use bytes::Bytes;
@@ -62,8 +62,9 @@ impl<R: Read + ?Sized> Turn<'_, R> {
             }
         } else {
             let layer: Layer<'_> = if own_writes { self.layer(&c.span) } else { self.source.layer(&c.span, self.at) };
-            self.source
-                .scan_under(&c.span, self.at, Direction::Forward, layer, |found| Ok(look(&found.kv(keys_only)?)))?;
+            self.source.scan_under(&c.span, self.at, Direction::Forward, layer, |found| {
+                Ok(look(&found.kv(keys_only, &mut Pages::single())?))
+            })?;
         }
         if seen {
             return Ok(verdict);

@@ -3,7 +3,7 @@
 use crate::evaluate::{Stopped, Turn};
 use crate::record::Record;
 use crate::request::{DeleteReply, DeleteReq, KeyValue};
-use crate::source::key_value;
+use crate::source::{Pages, key_value};
 use crate::walk::Direction;
 use base::{Error, Key, Kind, Span, limits};
 use engine::Read;
@@ -44,7 +44,7 @@ impl<R: Read + ?Sized> Turn<'_, R> {
         let (mut bytes, mut given_back) = (0, 0);
         self.source.scan_under(span, self.at, Direction::Forward, self.layer(span), |found| {
             if with_values {
-                let kv = found.kv(false)?;
+                let kv = found.kv(false, &mut Pages::single())?;
                 given_back += kv.key.bytes().len() + kv.value.len();
                 prev.push(kv);
             }

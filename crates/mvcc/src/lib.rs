@@ -82,7 +82,7 @@ pub use record::{Record, RecordRef};
 pub use reply::OpenReply;
 pub use request::*;
 pub use scan::{merge_replies, part_of, read, read_counted};
-pub use source::{Found, NEWEST, Source};
+pub use source::{Found, NEWEST, Pages, Source};
 pub use walk::Direction;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::count::{CountPlan, Learned};
 use crate::evaluate::{Stop, Stopped, Turn};
 use crate::reply::{Deferred, within};
 use crate::request::{KeyValue, RangeReply, RangeReq, Sort, SortTarget};
-use crate::source::{Found, Layer, Source, key_value};
+use crate::source::{Found, Layer, Pages, Source, key_value};
 use crate::walk::Direction;
 use base::{Error, Kind, Result, Revision, Span};
 use engine::Read;
@@ -162,7 +162,7 @@ impl<R: Read + ?Sized> Scan<'_, '_, R> {
             Some(s) if s.descending && !r.count_only => Direction::Backward,
             _ => Direction::Forward,
         };
-        let (mut kvs, mut seen) = (Vec::new(), 0u64);
+        let (mut kvs, mut seen, mut pages) = (Vec::new(), 0u64, Pages::shared());
         let wanted = match (r.count_only, r.limit) {
             (true, _) => 0,
             (false, 0) => u64::MAX,
@@ -171,7 +171,7 @@ impl<R: Read + ?Sized> Scan<'_, '_, R> {
         let mut visit = |found: &Found<'_>| {
             seen += 1;
             if seen <= wanted {
-                kvs.push(found.kv(r.keys_only)?);
+                kvs.push(found.kv(r.keys_only, &mut pages)?);
             }
             // With a plan, one key more than wanted is all that must be seen.
             Ok(if plan.is_some() && seen > wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -202,7 +202,7 @@ impl<R: Read + ?Sized> Scan<'_, '_, R> {
         let (mut deferred, mut blocked) = (false, None);
         self.source.scan_under(&r.span, self.at, Direction::Forward, layer, |found| {
             count += 1;
-            let kv = found.kv(r.keys_only && !by_value)?;
+            let kv = found.kv(r.keys_only && !by_value, &mut Pages::single())?;
             match self.pass(&kv) {
                 Pass::No => return Ok(ControlFlow::Continue(())),
                 Pass::Other(seq) => {

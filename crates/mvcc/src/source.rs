@@ -6,7 +6,7 @@ use crate::record::{self, Record, RecordRef};
 use crate::request::KeyValue;
 use crate::walk::{Direction, Walk, open};
 use base::{Key, Result, Revision, Span};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use engine::{Read, keys};
 use std::ops::ControlFlow;
 
@@ -50,13 +50,13 @@ impl Found<'_> {
             Body::Over { key, .. } => Ok(key.clone()),
         }
     }
-    /// The key-value as etcd shows it; without its value when only keys are wanted.
-    pub fn kv(&self, keys_only: bool) -> Result<KeyValue> {
-        let key = self.key()?;
+    /// The key-value as etcd shows it; without its value when only keys are wanted. Its bytes lie in the pages.
+    pub fn kv(&self, keys_only: bool, pages: &mut Pages) -> Result<KeyValue> {
         match self.body {
-            Body::Raw { value, .. } => {
+            Body::Raw { key, value } => {
                 let r = RecordRef::parse(value)?;
-                let value = if keys_only { Bytes::new() } else { Bytes::copy_from_slice(r.value.unwrap_or_default()) };
+                let value = if keys_only { &[][..] } else { r.value.unwrap_or_default() };
+                let (key, value) = pages.put(key, value)?;
                 Ok(KeyValue {
                     key,
                     create: r.create,
@@ -66,7 +66,8 @@ impl Found<'_> {
                     lease: r.lease,
                 })
             }
-            Body::Over { record, .. } => {
+            Body::Over { key, record } => {
+                let key = key.clone();
                 let mut kv = key_value(key, self.revision, record);
                 if keys_only {
                     kv.value = Bytes::new();
@@ -74,6 +75,41 @@ impl Found<'_> {
                 Ok(kv)
             }
         }
+    }
+}
+
+/// Memory that key-values of one reply share, so that a hundred of them are not two hundred allocations.
+pub struct Pages {
+    page: BytesMut,
+    /// Bytes of the next one.
+    next: usize,
+}
+
+impl Pages {
+    const FIRST: usize = 1 << 10;
+    const LARGEST: usize = 64 << 10;
+
+    /// For a reply that is kept or dropped as a whole.
+    pub fn shared() -> Pages {
+        Pages { page: BytesMut::new(), next: Pages::FIRST }
+    }
+
+    /// Every key-value has its own memory: for those of which few are kept.
+    pub fn single() -> Pages {
+        Pages { page: BytesMut::new(), next: 0 }
+    }
+
+    /// The key out of an MVCC key, and the value.
+    fn put(&mut self, raw: &[u8], value: &[u8]) -> Result<(Key, Bytes)> {
+        let bytes = raw.len() + value.len();
+        if self.page.capacity() < bytes {
+            self.page = BytesMut::with_capacity(bytes.max(self.next));
+            self.next = (self.next * 2).min(Pages::LARGEST);
+        }
+        keys::key_of_version(raw, |part| self.page.extend_from_slice(part))?;
+        let key = Key(self.page.split().freeze());
+        self.page.extend_from_slice(value);
+        Ok((key, self.page.split().freeze()))
     }
 }
 
@@ -258,11 +294,13 @@ impl<'a, R: Read + ?Sized> Source<'a, R> {
             let flow = if over_first {
                 let Some(over) = layer.peek() else { break };
                 visit_over(over, &mut visit)?
-            } else if record::is_live(walk.value())? {
-                let body = Body::Raw { key: walk.raw(), value: walk.value() };
-                visit(&Found { revision: walk.revision(), body })?
             } else {
-                ControlFlow::Continue(())
+                let value = walk.value();
+                if record::is_live(value)? {
+                    visit(&Found { revision: walk.revision(), body: Body::Raw { key: walk.raw(), value } })?
+                } else {
+                    ControlFlow::Continue(())
+                }
             };
             if flow.is_break() {
                 return Ok(());

@@ -95,7 +95,7 @@ impl<'a> Walk<'a> {
 
     /// Puts the cursor's raw key into `raw`. False off the end.
     fn take(&mut self) -> Result<bool> {
-        let Some((k, _)) = self.cursor.item() else {
+        let Some(k) = self.cursor.key() else {
             self.cursor.status()?;
             return Ok(false);
         };
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
     /// Is the cursor on a version of the key in `raw`?
     fn same_key(&self) -> bool {
         let n = self.raw.len() - 8;
-        self.cursor.item().is_some_and(|(k, _)| k.len() == n + 8 && k[..n] == self.raw[..n])
+        self.cursor.key().is_some_and(|k| k.len() == n + 8 && k[..n] == self.raw[..n])
     }
 
     /// A key of the engine that lies before (`!at`) or behind (`None`) all versions of the key in `raw` that count.
@@ -133,6 +133,9 @@ impl<'a> Walk<'a> {
         loop {
             if !self.take()? {
                 return Ok(false);
+            }
+            if self.revision <= self.at {
+                return Ok(true);
             }
             let mut steps = 0;
             while self.revision > self.at && self.same_key() {
@@ -213,7 +216,7 @@ impl<'a> Walk<'a> {
                 self.cursor.seek_for_prev(&self.raw[..n]);
                 break;
             }
-            let Some((k, _)) = self.cursor.item() else { break };
+            let Some(k) = self.cursor.key() else { break };
             counts = counts && keys::version_revision(k)? <= self.at;
             if counts {
                 self.hold()?;

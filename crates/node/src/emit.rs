@@ -15,6 +15,9 @@ const TELL_AFTER: Tick = Tick::ms(10);
 /// A frame of this size takes no more parts: one that is larger than the transport carries would be lost whole.
 const LARGE_FRAME: usize = base::limits::MAX_FRAME_BYTES / 4;
 
+/// A frame is not expected to have more bytes than this.
+const MOST_EXPECTED: usize = 64 << 10;
+
 /// A larger answer is not sent to another node.
 const LARGEST_REPLY: usize = base::limits::MAX_FRAME_BYTES / 2;
 
@@ -23,7 +26,8 @@ pub(crate) struct Outbox {
     incarnation: Incarnation,
     /// More than one only when what there is to say is very large.
     building: BTreeMap<(StoreId, Stream), Vec<Builder>>,
-    sent: BTreeMap<(StoreId, Stream), u64>,
+    /// The number of the last frame, and its bytes: the next one is often as large.
+    sent: BTreeMap<(StoreId, Stream), (u64, usize)>,
     /// The life and the number of the last frame taken from a peer's stream.
     taken: BTreeMap<(StoreId, Stream), (Incarnation, u64)>,
     /// Ranges led here whose followers were not told the commit index: until when that can wait.
@@ -44,7 +48,8 @@ impl Outbox {
     fn push(&mut self, to: StoreId, stream: Stream, part: &Part) {
         let frames = self.building.entry((to, stream)).or_default();
         if frames.last().is_none_or(|b| b.len() > LARGE_FRAME && !base::bug!("frame-too-large-to-send")) {
-            frames.push(Builder::default());
+            let last = self.sent.get(&(to, stream)).map_or(0, |(_, bytes)| *bytes);
+            frames.push(Builder::expecting(last));
         }
         let Some(frame) = frames.last_mut() else { return };
         let before = frame.len();
@@ -98,10 +103,11 @@ impl Outbox {
     pub(crate) fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
         let (mut now, mut after) = (Vec::new(), Vec::new());
         for ((to, stream), builders) in std::mem::take(&mut self.building) {
-            let number = self.sent.entry((to, stream)).or_default();
+            let (number, size) = self.sent.entry((to, stream)).or_default();
             for builder in builders {
                 *number += 1;
                 let bytes = builder.finish(stream, self.incarnation, *number);
+                *size = bytes.len().min(MOST_EXPECTED);
                 let out = Outgoing { to, lane: stream.lane(), bytes };
                 if stream == Stream::After { after.push(out) } else { now.push(out) }
             }

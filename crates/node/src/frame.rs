@@ -110,22 +110,32 @@ pub struct Frame {
     pub parts: Vec<Part>,
 }
 
+/// Bytes in front of the parts: version, stream, and two numbers of ten bytes at most.
+const HEAD: usize = 22;
+
 /// A frame being filled.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Builder {
-    parts: Vec<u8>,
+    /// Room for the head, then the parts.
+    bytes: Vec<u8>,
     count: usize,
 }
 
 impl Builder {
+    /// A frame that will perhaps have so many bytes.
+    pub fn expecting(bytes: usize) -> Builder {
+        let mut room = Vec::with_capacity(bytes.max(HEAD));
+        room.resize(HEAD, 0);
+        Builder { bytes: room, count: 0 }
+    }
     /// Adds a part.
     pub fn push(&mut self, part: &Part) {
-        put_part(&mut self.parts, part);
+        put_part(&mut self.bytes, part);
         self.count += 1;
     }
     /// Takes the last part out again: the frame had this many bytes before it.
     pub fn cut(&mut self, bytes: usize) {
-        self.parts.truncate(bytes);
+        self.bytes.truncate(HEAD + bytes);
         self.count -= 1;
     }
     /// Nothing in it?
@@ -134,19 +144,25 @@ impl Builder {
     }
     /// Bytes so far.
     pub fn len(&self) -> usize {
-        self.parts.len()
+        self.bytes.len() - HEAD
     }
-    /// The whole frame.
-    pub fn finish(self, stream: Stream, incarnation: Incarnation, number: u64) -> Bytes {
-        let mut out = Vec::with_capacity(self.parts.len() + 32);
-        out.push(VERSION);
-        out.push(stream as u8);
-        put_u64(&mut out, incarnation.0);
-        put_u64(&mut out, number);
-        out.extend_from_slice(&self.parts);
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        Bytes::from(out)
+    /// The whole frame. The head goes right before the parts, so nothing is moved.
+    pub fn finish(mut self, stream: Stream, incarnation: Incarnation, number: u64) -> Bytes {
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(&[VERSION, stream as u8]);
+        put_u64(&mut head, incarnation.0);
+        put_u64(&mut head, number);
+        let begin = HEAD - head.len();
+        self.bytes[begin..HEAD].copy_from_slice(&head);
+        let crc = crc32c::crc32c(&self.bytes[begin..]);
+        self.bytes.extend_from_slice(&crc.to_le_bytes());
+        Bytes::from(self.bytes).slice(begin..)
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::expecting(0)
     }
 }
 

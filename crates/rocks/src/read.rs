@@ -158,6 +158,9 @@ impl Cursor for Walk<'_> {
     fn item(&self) -> Option<(&[u8], &[u8])> {
         self.iterator.item()
     }
+    fn key(&self) -> Option<&[u8]> {
+        self.iterator.key()
+    }
     fn status(&self) -> Result<()> {
         self.iterator.status().map_err(|e| self.inner.explain("cannot read", &e))
     }
