@@ -7,6 +7,8 @@
 //!    reader pool ◀── reads ───────────────────┼───── writer thread: one batch, one fsync; then what waited for it
 //!                                             └─ Written ─┘
 //! ```
+//!
+//! On a machine with few cores the step thread carries the peers' frames, too (docs/decisions/0009).
 
 mod backend;
 mod clock;

@@ -3,8 +3,11 @@
 use base::{BootId, ClusterId, Incarnation, StoreId};
 use bytes::Bytes;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use transport::{Config, Event, Hello, Lane, Peers, Side};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,9 +45,11 @@ pub fn rebind(url: &str) -> TcpListener {
     }
 }
 
+/// Stores of odd numbers have no threads for their peers: a thread of ours carries the frames, as a step thread would.
 pub struct Node {
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     pub events: Receiver<Event>,
+    driver: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl Node {
@@ -52,10 +57,25 @@ impl Node {
         Node::picky(config, |_| Ok(()))
     }
 
-    pub fn picky(config: Config, admit: impl Fn(&Hello) -> Result<(), String> + Send + Sync + 'static) -> Node {
+    pub fn picky(mut config: Config, admit: impl Fn(&Hello) -> Result<(), String> + Send + Sync + 'static) -> Node {
         let (told, events) = channel();
-        let peers = Peers::start(config, admit, move |event| drop(told.send(event))).unwrap();
-        Node { peers, events }
+        let driven = config.local.store.0 % 2 == 1;
+        config.threads = usize::from(!driven);
+        let peers = Arc::new(Peers::start(config, admit, move |event| drop(told.send(event))).unwrap());
+        let driver = driven.then(|| {
+            let (end, mut ended) = watch::channel(false);
+            let peers = peers.clone();
+            let run = move || {
+                peers.drive(async {
+                    tokio::select! {
+                        () = peers.closed() => {}
+                        _ = ended.wait_for(|end| *end) => {}
+                    }
+                });
+            };
+            (end, std::thread::spawn(run))
+        });
+        Node { peers, events, driver }
     }
 
     /// The first event for which `pick` finds something; what comes before is dropped.
@@ -99,6 +119,16 @@ impl Node {
 
     pub fn stats(&self, store: u64) -> transport::PeerStats {
         self.peers.stats().into_iter().find(|s| s.peer == StoreId(store)).unwrap()
+    }
+}
+
+/// A node that is dropped is a process that is killed.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.driver.take() {
+            end.send_replace(true);
+            let _ = thread.join();
+        }
     }
 }
 
