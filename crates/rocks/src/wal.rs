@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   fragment    checksum 4 ∥ length 2 ∥ type 1 ∥ payload          numbers little-endian
-//!   type        1 a whole record, 2 its first, 3 a middle, 4 its last fragment; 5 to 8 with 4 more bytes of header
+//!   type        1 a whole record, 2 its first, 3 a middle, 4 its last fragment
 //!   checksum    CRC-32C of type and payload, rotated and shifted by a constant
 //!   payload     sequence number 8 ∥ count 4 ∥ changes             of a record, once its fragments are joined
 //! ```
@@ -13,6 +13,10 @@
 //! with all that follows in that block. That is right after a crash. After a bit has flipped in a *length* it is not:
 //! synced records are behind it. So here the rest of the file is searched, and a sound fragment behind an unreadable
 //! one is an error.
+//!
+//! A fragment of types 5 to 8, 11 or 131 is of a log that was used again for another, which we never let RocksDB do: its type
+//! has rotted. RocksDB 11.8, which meets one behind others, reads it again and again for ever (`log_reader.cc`: "bad
+//! record", and nothing is taken from the buffer), so it must not see one, in the manifest either.
 //!
 //! The manifest knows which closed WALs there must be, but not the newest: without it RocksDB opens happily, one family with
 //! what was flushed later, the other without. Each flush notes from which WAL on its family is needed, and that WAL
@@ -30,7 +34,6 @@ use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 32 << 10;
 const HEADER: usize = 7;
-const LONG_HEADER: usize = 11;
 
 /// Refuses a store whose WALs have rotted, naming the file and the offset.
 pub fn check(db: &Path) -> Result<()> {
@@ -40,12 +43,7 @@ pub fn check(db: &Path) -> Result<()> {
     for (_, path) in logs {
         let bytes = fs::read(&path).map_err(|e| from_io("cannot read", &path, &e))?;
         let scan = scan(&bytes, &mut |_| ());
-        let rotten = |why: &str| Err(Error::corrupt(format!("{}: {why} at offset {}", path.display(), scan.end)));
-        match scan.tail {
-            Tail::Clean | Tail::Torn => {}
-            Tail::Checksum => return rotten("checksum mismatch"),
-            Tail::Length => return rotten("a damaged record with sound ones behind it"),
-        }
+        scan.refuse_rot(&path)?;
         // A torn log that is followed by another: a start dropped the tail and went on from the record before it, or
         // the newer records rest on one that is gone.
         if let (Some((older, old)), Some(first)) = (&behind, scan.first)
@@ -69,7 +67,8 @@ fn check_newest(db: &Path, newest: u64) -> Result<()> {
     // RocksDB itself says what is wrong with these two.
     let Ok(bytes) = fs::read(&manifest) else { return Ok(()) };
     let mut needed = 0;
-    scan(&bytes, &mut |record| needed = needed.max(needed_log(record).unwrap_or(0)));
+    let scan = scan(&bytes, &mut |record| needed = needed.max(needed_log(record).unwrap_or(0)));
+    scan.refuse_rot(&manifest)?;
     if newest >= needed {
         return Ok(());
     }
@@ -118,6 +117,8 @@ pub(crate) enum Tail {
     Checksum,
     /// Something unreadable, and sound fragments behind it.
     Length,
+    /// A fragment of a log that was used again: there are none here.
+    Foreign,
 }
 
 /// What one WAL holds.
@@ -132,10 +133,24 @@ pub(crate) struct Scan {
     pub(crate) next: Option<u64>,
 }
 
+impl Scan {
+    /// A torn tail is what a crash leaves; anything else is an error that names the file and the offset.
+    fn refuse_rot(&self, path: &Path) -> Result<()> {
+        let why = match self.tail {
+            Tail::Clean | Tail::Torn => return Ok(()),
+            Tail::Checksum => "checksum mismatch",
+            Tail::Length => "a damaged record with sound ones behind it",
+            Tail::Foreign => "a record of a kind that is never written",
+        };
+        Err(Error::corrupt(format!("{}: {why} at offset {}", path.display(), self.end)))
+    }
+}
+
 enum Fragment<'a> {
     Sound { kind: u8, payload: &'a [u8], end: usize },
     Unreadable,
     Mismatch,
+    Foreign,
 }
 
 /// As much of a record as is looked at.
@@ -154,11 +169,11 @@ pub(crate) fn scan(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Scan {
         }
         match fragment(bytes, at) {
             Fragment::Sound { kind, payload, end } => {
-                if matches!(kind, 1 | 2 | 5 | 6) {
+                if matches!(kind, 1 | 2) {
                     record.clear();
                 }
                 record.extend_from_slice(&payload[..payload.len().min(HEAD.saturating_sub(record.len()))]);
-                if matches!(kind, 1 | 4 | 5 | 8) {
+                if matches!(kind, 1 | 4) {
                     each(&record);
                     if let Some((first, next)) = sequence(&record) {
                         found.first.get_or_insert(first);
@@ -170,6 +185,10 @@ pub(crate) fn scan(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Scan {
             }
             Fragment::Mismatch => {
                 found.tail = Tail::Checksum;
+                return found;
+            }
+            Fragment::Foreign => {
+                found.tail = Tail::Foreign;
                 return found;
             }
             Fragment::Unreadable => {
@@ -191,8 +210,10 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
     let Some(header) = bytes.get(at..at + HEADER) else { return Fragment::Unreadable };
     let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
     let kind = header[6];
-    let header_length = if (5..=8).contains(&kind) { LONG_HEADER } else { HEADER };
-    let end = at + header_length + length;
+    if matches!(kind, 5..=8 | 11 | 131) {
+        return Fragment::Foreign;
+    }
+    let end = at + HEADER + length;
     if end > bytes.len() || end > at - at % BLOCK + BLOCK || (kind == 0 && length == 0) {
         return Fragment::Unreadable;
     }
@@ -201,7 +222,7 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
     if stored != crc.rotate_right(15).wrapping_add(0xa282_ead8) {
         return Fragment::Mismatch;
     }
-    Fragment::Sound { kind, payload: &bytes[at + header_length..end], end }
+    Fragment::Sound { kind, payload: &bytes[at + HEADER..end], end }
 }
 
 /// Is there a sound fragment anywhere behind this place: at any offset of the same block, or at the start of a later one?
@@ -278,7 +299,19 @@ mod tests {
         for bit in 0..starts[2] * 8 {
             let mut rotten = bytes.clone();
             rotten[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(scan(&rotten, &mut |_| ()).tail, Tail::Checksum | Tail::Length), "bit {bit}");
+            let tail = scan(&rotten, &mut |_| ()).tail;
+            assert!(matches!(tail, Tail::Checksum | Tail::Length | Tail::Foreign), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_never_written_is_rot_even_in_a_torn_tail() {
+        let (mut bytes, starts) = three();
+        for kind in [5, 6, 7, 8, 11, 131] {
+            bytes[starts[2] + 6] = kind;
+            for cut in [bytes.len(), bytes.len() - 1, starts[2] + HEADER] {
+                assert_eq!(scan(&bytes[..cut], &mut |_| ()).tail, Tail::Foreign, "kind {kind}, cut to {cut}");
+            }
         }
     }
 
