@@ -27,6 +27,7 @@ const WALKS: &[&str] = &[
 const SCRIPTS: &[&str] = &[
     "ack-before-fsync",
     "backs-off-across-the-cut",
+    "campaigner-keeps-its-promises",
     "defortify-forgotten",
     "lost-acknowledgements-unnoticed",
     "pre-vote-skipped",
