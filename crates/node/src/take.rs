@@ -139,7 +139,9 @@ impl<E: Engine> Node<E> {
             Part::Offer(range, sender, to, number, (applied, bound)) => {
                 let wanted = addressed(&mut self.replicas, range, (from, sender), to)
                     .is_some_and(|r| r.wants_snapshot(applied.index));
-                self.snapshots.offered((range, from, number), (applied, bound), wanted, now, &mut self.outbox);
+                let hears = |store: StoreId| self.liveness.hears_us(store, now);
+                let (name, position) = ((range, from, number), (applied, bound));
+                self.snapshots.offered(name, position, (wanted, &hears), now, &mut self.outbox);
             }
             Part::Wanted(range, number, chunks) => {
                 self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
@@ -167,8 +169,11 @@ impl<E: Engine> Node<E> {
         let before = self.liveness.incarnation_of(from);
         self.liveness.receive(from, beat, now, disk_ok, &mut turned);
         if self.liveness.incarnation_of(from) != before {
-            // What was handed to its earlier life will not be answered.
+            // What was handed to its earlier life will not be answered, and it sends and takes no snapshot any more.
             self.hops_lost(from, Tick::FAR, effects);
+            if !base::bug!("snapshots-of-an-earlier-life") {
+                self.snapshots.disconnected(from, effects);
+            }
         }
         self.writes.depths.check(from, self.incarnation, beat.remembered)?;
         self.writes.depths.hear(from, beat.incarnation, beat.depth);
