@@ -24,7 +24,11 @@ impl<E: Engine> Node<E> {
             Input::Connected(peer) => self.connected(peer, now, work)?,
             Input::Disconnected(peer) => self.disconnected(peer, effects),
             Input::Call(id, ask, deadline) => {
-                if self.is_crowded(work) {
+                if self.is_stopping() && !base::bug!("stops-without-an-answer") {
+                    marker!("call.the door is closed");
+                    let error = Error::new(Kind::Closing, "the node is going down");
+                    work.sink.replies.push((Origin::Local(id), Err(error)));
+                } else if self.is_crowded(work) {
                     marker!("call.too many");
                     work.sink.replies.push((Origin::Local(id), Err(Error::refused(Refusal::TooManyRequests))));
                 } else {
@@ -50,7 +54,7 @@ impl<E: Engine> Node<E> {
             Input::Staged(number, result) => self.staged(number, result, now, work, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,
             Input::Full(full) => self.set_full(self.identity.store, full),
-            Input::Stop => self.begin_stop(now, work)?,
+            Input::Stop => self.begin_stop(now),
         }
         Ok(())
     }
@@ -355,7 +359,8 @@ impl<E: Engine> Node<E> {
             work.sink.replies.push((origin, Err(Error::refused(Refusal::TooManyRequests))));
             return Ok(());
         }
-        let Some(replica) = self.replicas.get_mut(&range).filter(|r| r.leads().is_some()) else {
+        let open = !self.is_stopping() || base::bug!("stops-without-an-answer");
+        let Some(replica) = self.replicas.get_mut(&range).filter(|r| open && r.leads().is_some()) else {
             marker!("hop.not the leader");
             let leader = self.directory.leader(range).filter(|s| *s != self.identity.store);
             let error = Error::new(Kind::Elsewhere { range, leader }, "the range is led elsewhere");
@@ -383,19 +388,6 @@ impl<E: Engine> Node<E> {
                 replica.admit(&mut work.sink, ReadAsk { origin, spec, x, compacted, fetches, deadline });
             }
             Ask::Compact(revision) => replica.compact(&mut turn!(self, work, now), origin, revision)?,
-        }
-        Ok(())
-    }
-
-    fn begin_stop(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        if self.clock.stopping.is_some() {
-            return Ok(());
-        }
-        marker!("node.stop begins");
-        self.clock.stopping = Some(now);
-        if let Some(meta) = self.replicas.get_mut(&RangeId::META) {
-            meta.close_sequencer(&mut turn!(self, work, now))?;
-            self.dirty.insert(RangeId::META);
         }
         Ok(())
     }

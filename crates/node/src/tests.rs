@@ -340,6 +340,14 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
 }
 
 #[test]
+fn nothing_is_kept_of_the_parts_of_a_call_that_has_ended() {
+    let mut n = node(3);
+    n.calls.hops.insert(CallId(1 << 62), (CallId(8), 0));
+    step(&mut n, 300);
+    assert!(n.calls.hops.is_empty(), "its answer was lost, and nobody says so");
+}
+
+#[test]
 fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
     let mut n = node(3);
     let (mut w, mut effects) = (work(), Effects::empty());
@@ -536,6 +544,20 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
     assert!(answered(1, None) > 0, "nor is one that knows nobody");
 }
 
+#[test]
+fn whoever_asks_for_nothing_is_told_about_the_range_that_was_asked() {
+    let mut n = node(3);
+    let (mut w, mut effects) = (work(), Effects::empty());
+    let nothing = RangeReq { span: Span::new(Key::user(b"x"), Key::user(b"b")), ..scan(0) };
+    let origin = Origin::Remote(StoreId(2), CallId(4));
+    let (x, deadline) = (Revision(9), Tick::FAR);
+    let ask = ReadAsk { origin, spec: Spec::Scan(nothing), x, compacted: x, fetches: 0, deadline };
+    w.sink.rerouted.push(range::Asked::Read(ask));
+    n.settle_sink(Tick::ms(3), &mut w, &mut effects);
+    let Some((2, Part::Reply(_, Err(e)))) = said(&mut n).pop() else { panic!("it is told to ask elsewhere") };
+    assert_eq!(e.kind, Kind::Elsewhere { range: RangeId(2), leader: None }, "not who leads the meta range");
+}
+
 /// What snapshots had to say since the last time, and to whom.
 fn said(n: &mut Node<Mem>) -> Vec<(u64, Part)> {
     let (frames, _) = n.outbox.finish();
@@ -695,7 +717,11 @@ fn an_offer_that_nobody_answers_ends() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 22] = [
+    let cases: [(&'static str, fn()); 23] = [
+        (
+            "depth-forgotten-with-the-next-life",
+            crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
+        ),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),
         ("snapshots-of-an-earlier-life", a_new_life_of_a_store_ends_the_snapshots_of_the_last_one),
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
