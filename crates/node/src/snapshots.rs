@@ -133,21 +133,24 @@ impl<V: engine::Read> Snapshots<V> {
         }
     }
 
-    /// The receiver has so many pieces and wants more.
-    pub fn wanted(&mut self, name: Name, pieces: u64, now: Tick, outbox: &mut Outbox) {
+    /// The receiver has so many pieces and wants more. Says who it is when it has more than before.
+    pub fn wanted(&mut self, name: Name, pieces: u64, now: Tick, outbox: &mut Outbox) -> Option<Place> {
         let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else {
             // A piece that follows none: whoever waits for it need not do so.
             marker!("snapshot.not sent any more");
-            return outbox.snapshot(name.1, &Part::Chunk(name.0, name.2, u64::MAX, false, Bytes::new()));
+            outbox.snapshot(name.1, &Part::Chunk(name.0, name.2, u64::MAX, false, Bytes::new()));
+            return None;
         };
         if s.taken == Some(pieces) && s.read > pieces {
             // It says so again: a piece is late, or lost. Nothing behind what was sent shows it which.
             marker!("snapshot.receiver waits for what was sent");
             outbox.snapshot(s.to.store, &Part::Chunk(s.range, name.2, s.read, false, Bytes::new()));
         }
+        let moves = s.taken.unwrap_or_default() < pieces;
         s.taken = s.taken.max(Some(pieces));
         s.wanted = s.wanted.max(pieces + WINDOW);
         s.deadline = now + PATIENCE;
+        moves.then_some(s.to)
     }
 
     /// A piece was read.

@@ -148,7 +148,10 @@ impl<E: Engine> Node<E> {
                 self.snapshots.offered(name, position, (wanted, &hears), now, &mut self.outbox);
             }
             Part::Wanted(range, number, chunks) => {
-                self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
+                let moves = self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
+                if let (Some(to), Some(replica)) = (moves, self.replicas.get_mut(&range)) {
+                    replica.snapshot_moves(&mut turn!(self, work, now), to.replica)?;
+                }
             }
             Part::Refused(range, number) => self.snapshots.refused((range, from, number)),
             Part::Chunk(range, number, at, last, bytes) => {

@@ -29,6 +29,7 @@ const SCRIPTS: &[&str] = &[
     "backs-off-across-the-cut",
     "campaigner-keeps-its-promises",
     "defortify-forgotten",
+    "leaves-while-a-snapshot-arrives",
     "lost-acknowledgements-unnoticed",
     "pre-vote-skipped",
     "votes-right-after-restart",
