@@ -90,11 +90,11 @@ impl<E: Engine> Node<E> {
             replica.stop(&mut t)?;
             return Ok(false);
         }
-        replica.close_sequencer(&mut t)?;
+        let closed = replica.close_sequencer(&mut t)?;
         match to {
-            Some(to) if !replica.is_handing_over() => replica.transfer(&mut t, to.replica)?,
+            Some(to) if closed && !replica.is_handing_over() => replica.transfer(&mut t, to.replica)?,
             Some(_) => {}
-            None => return Ok(!replica.owes_nothing()),
+            None => return Ok(!closed || !replica.owes_nothing()),
         }
         Ok(true)
     }
