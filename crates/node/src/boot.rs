@@ -177,7 +177,8 @@ pub(crate) fn heard(read: &impl Read) -> Result<BTreeMap<StoreId, Heard>> {
 pub(crate) fn put_heard(batch: &mut Batch, heard: &BTreeMap<StoreId, Heard>) {
     let mut value = Vec::with_capacity(16 * heard.len());
     for (store, h) in heard {
-        for v in [store.0, h.life.0, h.depth] {
+        let (life, depth) = h.to_keep();
+        for v in [store.0, life.0, depth] {
             put_u64(&mut value, v);
         }
     }

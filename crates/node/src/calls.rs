@@ -8,7 +8,7 @@ use crate::node::{Node, Work, turn};
 use crate::numbers::Wait;
 use crate::parts::PartState;
 use crate::take::read_ask;
-use base::{CallId, Error, Kind, RangeId, Refusal, Result, Revision, Span, Stage, StoreId, Tick, marker};
+use base::{CallId, Error, Kind, RangeId, Refusal, Result, Revision, Stage, StoreId, Tick, marker};
 use engine::Engine;
 use mvcc::Request;
 use range::{Asked, Command, Origin, Outcome, Sink, Spec, Turn};
@@ -118,11 +118,15 @@ impl Calls {
         out
     }
 
+    /// Answers to parts of calls that have ended otherwise mean nothing, and may never come.
+    pub fn forget_hops(&mut self) {
+        let open = &self.open;
+        self.hops.retain(|_, (call, _)| open.contains_key(call));
+    }
+
     /// A node will not answer what was handed to it until then. Reads are asked again; a write may have happened, so its
     /// client is told that nobody knows: it is never sent twice.
     pub fn hop_lost(&mut self, peer: StoreId, until: Tick) -> Vec<(CallId, Result<Outcome>)> {
-        let open = &self.open;
-        self.hops.retain(|_, (call, _)| open.contains_key(call));
         let mut lost = Vec::new();
         for (id, call) in &mut self.open {
             match &mut call.state {
@@ -189,7 +193,6 @@ impl<E: Engine> Node<E> {
                 let kind = if away { Kind::Unknown } else { Kind::Refused(Refusal::Timeout) };
                 effects.replies.push((id, Err(Error::new(kind, "the call's time is over"))));
                 self.calls.take(&id);
-                self.calls.hops.retain(|_, (call, _)| *call != id);
                 continue;
             }
             let is_parked = match call.state {
@@ -409,7 +412,7 @@ impl<E: Engine> Node<E> {
         marker!("call.rerouted");
         let (origin, range) = match &asked {
             Asked::Command(c) => (c.origin, self.range_of(&c.request)),
-            Asked::Read(r) => (r.origin, r.spec.spans().first().and_then(|s| self.range_at(s))),
+            Asked::Read(r) => (r.origin, self.range_of_read(&r.spec)),
             Asked::Compact(o, _) => (*o, Some(RangeId::META)),
         };
         match origin {
@@ -446,8 +449,15 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    fn range_at(&self, span: &Span) -> Option<RangeId> {
-        self.directory.overlapping(span).first().map(|r| r.range)
+    /// Where a read was asked for: also one of an empty span, which lies in no range, was asked of some.
+    fn range_of_read(&self, spec: &Spec) -> Option<RangeId> {
+        match spec {
+            Spec::Scan(r) => self.range_of(&Request::Range(r.clone())),
+            Spec::Txn(t) => self.range_of(&Request::Txn(t.clone())),
+            Spec::Hash { span, .. } | Spec::Settle { span } | Spec::Marks { span, .. } => {
+                self.directory.overlapping(span).first().map(|r| r.range)
+            }
+        }
     }
 }
 

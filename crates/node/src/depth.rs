@@ -22,10 +22,21 @@ use std::collections::BTreeMap;
 pub(crate) struct Heard {
     /// Its newest life that was heard of.
     pub life: Incarnation,
-    /// The deepest it has said to be.
+    /// The deepest it has said to be in that life.
     pub depth: u64,
-    /// The same, of the lives before that one.
+    /// The same, of the lives before.
     pub before: u64,
+}
+
+impl Heard {
+    /// What is worth remembering beyond our own life. A store whose present life is less deep than an earlier one has lost
+    /// something, and must hear so also when we are restarted before it does: we go back to the life before.
+    pub fn to_keep(self) -> (Incarnation, u64) {
+        if self.before > self.depth && !base::bug!("depth-forgotten-with-the-next-life") {
+            return (Incarnation(self.life.0.saturating_sub(1)), self.before);
+        }
+        (self.life, self.depth)
+    }
 }
 
 /// This store's own depth, and those of its peers.
@@ -72,7 +83,7 @@ impl Depths {
     pub fn hear(&mut self, from: StoreId, life: Incarnation, depth: u64) {
         let heard = self.peers.entry(from).or_default();
         if life > heard.life {
-            (heard.life, heard.before) = (life, heard.before.max(heard.depth));
+            (heard.life, heard.depth, heard.before) = (life, 0, heard.before.max(heard.depth));
         }
         if life == heard.life {
             heard.depth = heard.depth.max(depth);
@@ -85,7 +96,7 @@ impl Depths {
             None => 0,
             Some(heard) if heard.life <= life => heard.before,
             // It went back to an earlier life than one that we know of.
-            Some(heard) => heard.depth,
+            Some(heard) => heard.depth.max(heard.before),
         }
     }
 
@@ -105,7 +116,7 @@ impl Depths {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const S: StoreId = StoreId(2);
@@ -126,6 +137,21 @@ mod tests {
         d.hear(S, Incarnation(4), 11);
         assert_eq!(d.remembered(S, Incarnation(4)), 11);
         assert_eq!(d.remembered(S, Incarnation(2)), 11, "an old disk, said to the life that it is true for");
+    }
+
+    #[test]
+    pub(crate) fn a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell() {
+        let engine = engine::mem::Mem::new();
+        let mut d = Depths::new(0, BTreeMap::new());
+        d.hear(S, Incarnation(1), 10);
+        // An old disk comes back, is heard, and cannot hear.
+        d.hear(S, Incarnation(2), 7);
+        let mut batch = Batch::new();
+        d.count(&mut batch, Tick::ZERO, Tick::FAR);
+        engine::Engine::write(&engine, &batch, true).unwrap();
+        let mut d = Depths::new(1, boot::heard(&engine).unwrap());
+        d.hear(S, Incarnation(2), 8);
+        assert_eq!(d.remembered(S, Incarnation(2)), 10);
     }
 
     #[test]

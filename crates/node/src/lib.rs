@@ -62,6 +62,7 @@ mod say;
 mod serial;
 mod snapshots;
 pub mod status;
+mod stop;
 mod take;
 #[cfg(test)]
 mod tests;

@@ -124,6 +124,8 @@ pub(crate) struct Clockwork {
     pub follow: BTreeMap<RangeId, (Tick, Tick)>,
     /// The orderly end: when it began.
     pub stopping: Option<Tick>,
+    /// Since when the sequencer has been closing.
+    pub sequencer_closes: Option<Tick>,
     pub said_goodbye: bool,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A node that is cut off from all others answers from what it holds.
 
-use crate::calls::State;
+use crate::calls::{Call, State};
 use crate::effects::{ClientAsk, Effects};
 use crate::node::{Node, Work, turn};
 use crate::parts::PartState;
@@ -33,11 +33,8 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
         effects: &mut Effects<E>,
     ) -> bool {
-        if !self.revisions.has_begun() {
-            return false;
-        }
-        let Some(r) = self.calls.open.get(&id).and_then(|c| serializable(&c.ask)).cloned() else { return false };
-        if self.read_here(id, &r, now, work, effects) {
+        let Some((r, is_read)) = self.try_here(id, now, work, effects) else { return false };
+        if is_read {
             return true;
         }
         let (x, compacted) = (self.revisions.known.get().max(self.bounds.compacted), self.bounds.compacted);
@@ -61,15 +58,28 @@ impl<E: Engine> Node<E> {
         work: &mut Work<E::View>,
         effects: &mut Effects<E>,
     ) -> bool {
-        let Some(call) = self.calls.open.get(&id).filter(|_| self.revisions.has_begun()) else { return false };
-        let waits =
-            matches!(&call.state, State::Parts { parts, .. } if parts.iter().any(|p| p.done.is_none() && !p.here));
-        let Some(r) = serializable(&call.ask).filter(|_| waits).cloned() else { return false };
-        let here = self.read_here(id, &r, now, work, effects);
-        if here {
+        let waits = |c: &Call| matches!(&c.state, State::Parts { parts, .. } if parts.iter().any(|p| p.done.is_none() && !p.here));
+        let waits = self.calls.open.get(&id).is_some_and(waits);
+        let is_read = waits && self.try_here(id, now, work, effects).is_some_and(|(_, is_read)| is_read);
+        if is_read {
             marker!("serializable.here after all");
         }
-        here
+        is_read
+    }
+
+    /// The scan, if this call is content with an older state and this life knows what earlier ones may have shown; and
+    /// whether it is read here.
+    fn try_here(
+        &mut self,
+        id: CallId,
+        now: Tick,
+        work: &mut Work<E::View>,
+        effects: &mut Effects<E>,
+    ) -> Option<(RangeReq, bool)> {
+        let call = self.calls.open.get(&id).filter(|_| self.revisions.has_begun())?;
+        let r = serializable(&call.ask)?.clone();
+        let is_read = self.read_here(id, &r, now, work, effects);
+        Some((r, is_read))
     }
 
     fn routes(&self, r: &RangeReq) -> Vec<Route> {
@@ -120,7 +130,7 @@ impl<E: Engine> Node<E> {
             effects.reads.push(replica.read_as_it_stands(&mut turn!(self, work, now), ask));
         }
         if several {
-            self.calls.put(id, crate::calls::Call { state: State::Parts { x, compacted, parts }, ..call });
+            self.calls.put(id, Call { state: State::Parts { x, compacted, parts }, ..call });
         }
         true
     }

@@ -64,13 +64,16 @@ impl Receiving {
     }
 
     /// Must it make room for this offer? A sender that was deposed, or went deaf, may never send anything, and nobody
-    /// would tell; the leader of the day must not wait for that.
-    fn yields_to(&self, (range, from, number): Name, still: bool) -> bool {
+    /// would tell; the leader of the day must not wait for that. But over a slow link a piece takes longer than that
+    /// silence: whoever hears us is at it, and says so when it is not. Other ranges wait for it, or three of them would
+    /// take each other's slots for ever.
+    fn yields_to(&self, (range, from, number): Name, still: bool, hears: bool) -> bool {
         if self.name.0 == range && self.name.1 == from {
             // It sends one at a time.
             return number > self.name.2 && !self.ingesting;
         }
-        still && self.waits() && !base::bug!("silent-sender-keeps-its-slot")
+        let silent = still && self.waits() && !base::bug!("silent-sender-keeps-its-slot");
+        silent && (self.name.0 == range || !hears || base::bug!("slow-sender-loses-its-slot"))
     }
 }
 
@@ -130,19 +133,24 @@ impl<V: engine::Read> Snapshots<V> {
         }
     }
 
-    /// The receiver has so many pieces and wants more.
-    pub fn wanted(&mut self, name: Name, pieces: u64, now: Tick, outbox: &mut Outbox) {
+    /// The receiver has so many pieces and wants more. Says who it is when it has more than before.
+    pub fn wanted(&mut self, name: Name, pieces: u64, now: Tick, outbox: &mut Outbox) -> Option<Place> {
         let Some(s) = self.sending.get_mut(&name.2).filter(|s| s.range == name.0 && s.to.store == name.1) else {
-            return;
+            // A piece that follows none: whoever waits for it need not do so.
+            marker!("snapshot.not sent any more");
+            outbox.snapshot(name.1, &Part::Chunk(name.0, name.2, u64::MAX, false, Bytes::new()));
+            return None;
         };
         if s.taken == Some(pieces) && s.read > pieces {
             // It says so again: a piece is late, or lost. Nothing behind what was sent shows it which.
             marker!("snapshot.receiver waits for what was sent");
             outbox.snapshot(s.to.store, &Part::Chunk(s.range, name.2, s.read, false, Bytes::new()));
         }
+        let moves = s.taken.unwrap_or_default() < pieces;
         s.taken = s.taken.max(Some(pieces));
         s.wanted = s.wanted.max(pieces + WINDOW);
         s.deadline = now + PATIENCE;
+        moves.then_some(s.to)
     }
 
     /// A piece was read.
@@ -185,16 +193,16 @@ impl<V: engine::Read> Snapshots<V> {
         }
     }
 
-    /// A snapshot is offered: a slot, or no.
+    /// A snapshot is offered: a slot, or no. `hears`: does this store hear us?
     pub fn offered(
         &mut self,
         name: Name,
         (applied, bound): (Applied, Revision),
-        wanted: bool,
+        (wanted, hears): (bool, &dyn Fn(StoreId) -> bool),
         now: Tick,
         outbox: &mut Outbox,
     ) {
-        if !wanted || !self.make_room(name, now, outbox) {
+        if !wanted || !self.make_room(name, hears, now, outbox) {
             marker!("snapshot.no slot");
             return outbox.now(name.1, &Part::Refused(name.0, name.2));
         }
@@ -210,13 +218,13 @@ impl<V: engine::Read> Snapshots<V> {
     }
 
     /// Is there a slot for this offer, or one whose sender says nothing?
-    fn make_room(&mut self, name: Name, now: Tick, outbox: &mut Outbox) -> bool {
+    fn make_room(&mut self, name: Name, hears: &dyn Fn(StoreId) -> bool, now: Tick, outbox: &mut Outbox) -> bool {
         let mut rivals = self.receiving.iter().filter(|(_, r)| r.name.0 == name.0).peekable();
         if rivals.peek().is_none() && self.receiving.len() < SLOTS {
             return true;
         }
         let silence = self.silence;
-        let yields = |r: &Receiving| r.yields_to(name, now >= r.since + silence);
+        let yields = |r: &Receiving| r.yields_to(name, now >= r.since + silence, hears(r.name.1));
         let rival = match rivals.next() {
             Some((number, r)) => yields(r).then_some(*number),
             None => self.receiving.iter().find(|(_, r)| yields(r)).map(|(number, _)| *number),
@@ -257,6 +265,7 @@ impl<V: engine::Read> Snapshots<V> {
         effects.snapshots.push(SnapshotWork::Stage { number: *number, records: bytes });
     }
 
+    /// The streams to this peer are gone, or its life is over: so is what was under way.
     pub fn disconnected<E: Engine<View = V>>(&mut self, peer: StoreId, _effects: &mut Effects<E>) {
         let gone: Vec<u64> = self.sending.iter().filter(|(_, s)| s.to.store == peer).map(|(n, _)| *n).collect();
         for number in gone {

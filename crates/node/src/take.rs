@@ -24,7 +24,11 @@ impl<E: Engine> Node<E> {
             Input::Connected(peer) => self.connected(peer, now, work)?,
             Input::Disconnected(peer) => self.disconnected(peer, effects),
             Input::Call(id, ask, deadline) => {
-                if self.is_crowded(work) {
+                if self.is_stopping() && !base::bug!("stops-without-an-answer") {
+                    marker!("call.the door is closed");
+                    let error = Error::new(Kind::Closing, "the node is going down");
+                    work.sink.replies.push((Origin::Local(id), Err(error)));
+                } else if self.is_crowded(work) {
                     marker!("call.too many");
                     work.sink.replies.push((Origin::Local(id), Err(Error::refused(Refusal::TooManyRequests))));
                 } else {
@@ -50,7 +54,7 @@ impl<E: Engine> Node<E> {
             Input::Staged(number, result) => self.staged(number, result, now, work, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,
             Input::Full(full) => self.set_full(self.identity.store, full),
-            Input::Stop => self.begin_stop(now, work)?,
+            Input::Stop => self.begin_stop(now),
         }
         Ok(())
     }
@@ -139,10 +143,15 @@ impl<E: Engine> Node<E> {
             Part::Offer(range, sender, to, number, (applied, bound)) => {
                 let wanted = addressed(&mut self.replicas, range, (from, sender), to)
                     .is_some_and(|r| r.wants_snapshot(applied.index));
-                self.snapshots.offered((range, from, number), (applied, bound), wanted, now, &mut self.outbox);
+                let hears = |store: StoreId| self.liveness.hears_us(store, now);
+                let (name, position) = ((range, from, number), (applied, bound));
+                self.snapshots.offered(name, position, (wanted, &hears), now, &mut self.outbox);
             }
             Part::Wanted(range, number, chunks) => {
-                self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
+                let moves = self.snapshots.wanted((range, from, number), chunks, now, &mut self.outbox);
+                if let (Some(to), Some(replica)) = (moves, self.replicas.get_mut(&range)) {
+                    replica.snapshot_moves(&mut turn!(self, work, now), to.replica)?;
+                }
             }
             Part::Refused(range, number) => self.snapshots.refused((range, from, number)),
             Part::Chunk(range, number, at, last, bytes) => {
@@ -167,8 +176,11 @@ impl<E: Engine> Node<E> {
         let before = self.liveness.incarnation_of(from);
         self.liveness.receive(from, beat, now, disk_ok, &mut turned);
         if self.liveness.incarnation_of(from) != before {
-            // What was handed to its earlier life will not be answered.
+            // What was handed to its earlier life will not be answered, and it sends and takes no snapshot any more.
             self.hops_lost(from, Tick::FAR, effects);
+            if !base::bug!("snapshots-of-an-earlier-life") {
+                self.snapshots.disconnected(from, effects);
+            }
         }
         self.writes.depths.check(from, self.incarnation, beat.remembered)?;
         self.writes.depths.hear(from, beat.incarnation, beat.depth);
@@ -350,7 +362,8 @@ impl<E: Engine> Node<E> {
             work.sink.replies.push((origin, Err(Error::refused(Refusal::TooManyRequests))));
             return Ok(());
         }
-        let Some(replica) = self.replicas.get_mut(&range).filter(|r| r.leads().is_some()) else {
+        let open = !self.is_stopping() || base::bug!("stops-without-an-answer");
+        let Some(replica) = self.replicas.get_mut(&range).filter(|r| open && r.leads().is_some()) else {
             marker!("hop.not the leader");
             let leader = self.directory.leader(range).filter(|s| *s != self.identity.store);
             let error = Error::new(Kind::Elsewhere { range, leader }, "the range is led elsewhere");
@@ -378,19 +391,6 @@ impl<E: Engine> Node<E> {
                 replica.admit(&mut work.sink, ReadAsk { origin, spec, x, compacted, fetches, deadline });
             }
             Ask::Compact(revision) => replica.compact(&mut turn!(self, work, now), origin, revision)?,
-        }
-        Ok(())
-    }
-
-    fn begin_stop(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        if self.clock.stopping.is_some() {
-            return Ok(());
-        }
-        marker!("node.stop begins");
-        self.clock.stopping = Some(now);
-        if let Some(meta) = self.replicas.get_mut(&RangeId::META) {
-            meta.close_sequencer(&mut turn!(self, work, now))?;
-            self.dirty.insert(RangeId::META);
         }
         Ok(())
     }

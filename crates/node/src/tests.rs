@@ -340,6 +340,14 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
 }
 
 #[test]
+fn nothing_is_kept_of_the_parts_of_a_call_that_has_ended() {
+    let mut n = node(3);
+    n.calls.hops.insert(CallId(1 << 62), (CallId(8), 0));
+    step(&mut n, 300);
+    assert!(n.calls.hops.is_empty(), "its answer was lost, and nobody says so");
+}
+
+#[test]
 fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
     let mut n = node(3);
     let (mut w, mut effects) = (work(), Effects::empty());
@@ -536,6 +544,20 @@ fn nodes_that_know_no_leader_are_not_asked_again_at_once() {
     assert!(answered(1, None) > 0, "nor is one that knows nobody");
 }
 
+#[test]
+fn whoever_asks_for_nothing_is_told_about_the_range_that_was_asked() {
+    let mut n = node(3);
+    let (mut w, mut effects) = (work(), Effects::empty());
+    let nothing = RangeReq { span: Span::new(Key::user(b"x"), Key::user(b"b")), ..scan(0) };
+    let origin = Origin::Remote(StoreId(2), CallId(4));
+    let (x, deadline) = (Revision(9), Tick::FAR);
+    let ask = ReadAsk { origin, spec: Spec::Scan(nothing), x, compacted: x, fetches: 0, deadline };
+    w.sink.rerouted.push(range::Asked::Read(ask));
+    n.settle_sink(Tick::ms(3), &mut w, &mut effects);
+    let Some((2, Part::Reply(_, Err(e)))) = said(&mut n).pop() else { panic!("it is told to ask elsewhere") };
+    assert_eq!(e.kind, Kind::Elsewhere { range: RangeId(2), leader: None }, "not who leads the meta range");
+}
+
 /// What snapshots had to say since the last time, and to whom.
 fn said(n: &mut Node<Mem>) -> Vec<(u64, Part)> {
     let (frames, _) = n.outbox.finish();
@@ -543,10 +565,19 @@ fn said(n: &mut Node<Mem>) -> Vec<(u64, Part)> {
     frames.iter().flat_map(|f| parts(f).into_iter().map(|p| (f.to.0, p))).collect()
 }
 
-fn offered(n: &mut Node<Mem>, (range, from, number): (u64, u64, u64), ms: u64) -> Vec<(u64, Part)> {
+fn offered(n: &mut Node<Mem>, name: (u64, u64, u64), ms: u64) -> Vec<(u64, Part)> {
+    offered_heard(n, name, ms, &|_| false)
+}
+
+fn offered_heard(
+    n: &mut Node<Mem>,
+    (range, from, number): (u64, u64, u64),
+    ms: u64,
+    hears: &dyn Fn(StoreId) -> bool,
+) -> Vec<(u64, Part)> {
     let applied = range::state::Applied { index: base::Index(9), ..Default::default() };
     let name = (RangeId(range), StoreId(from), number);
-    n.snapshots.offered(name, (applied, Revision(1)), true, Tick::ms(ms), &mut n.outbox);
+    n.snapshots.offered(name, (applied, Revision(1)), (true, hears), Tick::ms(ms), &mut n.outbox);
     said(n)
 }
 
@@ -565,6 +596,86 @@ fn a_sender_that_says_nothing_makes_room_for_the_next_leader() {
     let told = offered(&mut n, (3, 2, 9), 2_500);
     let room = told.contains(&no(2, 3, 4)) && told.contains(&go_on(3, 2, 9));
     assert!(room, "whoever is silent makes room for another range, too: {told:?}");
+}
+
+#[test]
+fn over_slow_links_snapshots_of_several_ranges_come_to_an_end() {
+    let mut n = node(3);
+    let (pieces, each) = (8, 1_500);
+    let name = |range: u64, number| (range, 2 + range % 2, number);
+    // Who sends: how many pieces were taken, and when the next one is here. Whoever is refused offers again soon.
+    let mut sending: std::collections::BTreeMap<u64, (u64, u64, u64)> = Default::default();
+    let (mut done, mut number) = (BTreeSet::new(), 0);
+    for ms in (0..120_000).step_by(250) {
+        for range in [5, 6, 7] {
+            if !sending.contains_key(&range) && !done.contains(&range) {
+                number += 1;
+                let told = offered_heard(&mut n, name(range, number), ms, &|_| true);
+                for (_, part) in told {
+                    match part {
+                        Part::Refused(r, _) => drop(sending.remove(&r.0)),
+                        Part::Wanted(r, at, _) => drop(sending.insert(r.0, (at, 0, ms + each))),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        for (range, (number, taken, due)) in &mut sending {
+            if ms >= *due {
+                let (range, from, number) = name(*range, *number);
+                let (name, last) = ((RangeId(range), StoreId(from), number), *taken + 1 == pieces);
+                let piece = (*taken, last, Bytes::from_static(b"records"));
+                let mut effects = Effects::<Mem>::empty();
+                n.snapshots.chunk(name, piece, (Tick::ms(ms), &mut n.outbox), &mut effects);
+                (*taken, *due) = (*taken + 1, ms + each);
+                let Some(crate::effects::SnapshotWork::Stage { number: own, .. }) = effects.snapshots.pop() else {
+                    panic!("the piece is taken")
+                };
+                let (mut w, mut effects) = (work(), Effects::empty());
+                n.staged(own, Ok(()), Tick::ms(ms), &mut w, &mut effects).unwrap();
+                done.extend(last.then_some(range));
+            }
+        }
+        sending.retain(|range, _| !done.contains(range));
+        said(&mut n);
+    }
+    assert_eq!(done, BTreeSet::from([5, 6, 7]), "each takes a slot from another that is at it, for ever");
+}
+
+#[test]
+fn a_snapshot_that_is_not_sent_any_more_is_not_waited_for() {
+    let (mut to, mut from) = (node_of(2, 3), node(3));
+    let place = Place { replica: ReplicaId(2), store: StoreId(2) };
+    from.offer_snapshot(RangeId(2), place, Tick::ms(2), &mut work());
+    let Some((2, Part::Offer(_, _, _, number, _))) = said(&mut from).pop() else { panic!("it is offered") };
+    offered(&mut to, (2, 1, number), 3);
+    // Its answer came late.
+    from.snapshots.pass_time(Tick::ms(1_002), &mut from.outbox);
+    from.snapshots.wanted((RangeId(2), StoreId(2), number), 0, Tick::ms(1_003), &mut from.outbox);
+    let Some((2, Part::Chunk(_, _, at, last, bytes))) = said(&mut from).pop() else { panic!("it says so") };
+    let name = (RangeId(2), StoreId(1), number);
+    to.snapshots.chunk(name, (at, last, bytes), (Tick::ms(1_004), &mut to.outbox), &mut Effects::<Mem>::empty());
+    let other = offered_heard(&mut to, (2, 3, 1), 1_005, &|_| true);
+    assert!(other.contains(&(3, Part::Wanted(RangeId(2), 1, 0))), "{other:?}");
+}
+
+#[test]
+fn a_new_life_of_a_store_ends_the_snapshots_of_the_last_one() {
+    let mut n = node(3);
+    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
+    let hear = |n: &mut Node<Mem>, life, ms| {
+        let mut frame = Builder::default();
+        frame.push(&Part::Beat(Beat { incarnation: Incarnation(life), ..beat(None) }));
+        take(n, ms, vec![Input::Frame(StoreId(2), frame.finish(Stream::Control, Incarnation(life), 1))]);
+    };
+    hear(&mut n, 1, 2);
+    n.offer_snapshot(RangeId(2), place(2), Tick::ms(3), &mut work());
+    let Some((2, Part::Offer(_, _, _, number, _))) = said(&mut n).pop() else { panic!("it is offered") };
+    n.snapshots.wanted((RangeId(2), StoreId(2), number), 0, Tick::ms(4), &mut n.outbox);
+    hear(&mut n, 2, 500);
+    said(&mut n);
+    n.offer_snapshot(RangeId(2), place(2), Tick::ms(501), &mut work());
+    assert!(matches!(said(&mut n)[..], [(2, Part::Offer(..))]), "its next life waits for the patience of the first");
 }
 
 #[test]
@@ -606,7 +717,13 @@ fn an_offer_that_nobody_answers_ends() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 20] = [
+    let cases: [(&'static str, fn()); 23] = [
+        (
+            "depth-forgotten-with-the-next-life",
+            crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
+        ),
+        ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),
+        ("snapshots-of-an-earlier-life", a_new_life_of_a_store_ends_the_snapshots_of_the_last_one),
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),

@@ -1,8 +1,7 @@
 //! What a node does now and then: bounds of compaction, leaders that follow the sequencer, calls that nobody waits for
-//! any more, and the orderly end.
+//! any more.
 
 use crate::boot;
-use crate::frame::Part;
 use crate::marks::Marks;
 use crate::node::{Node, Work, turn};
 use base::{Error, RangeId, Result, Revision, Tick, marker};
@@ -53,6 +52,7 @@ impl<E: Engine> Node<E> {
             work.sink.replies.push((ask.origin, Err(Error::refused(base::Refusal::Timeout))));
         }
         self.replicas.values_mut().for_each(|r| r.drop_late(&mut work.sink, now));
+        self.calls.forget_hops();
         self.follow_sequencer(now, work)
     }
 
@@ -79,7 +79,11 @@ impl<E: Engine> Node<E> {
     fn follow_sequencer(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         let own = self.identity.store;
         let Some(home) = self.directory.leader(RangeId::META).filter(|s| *s != own) else { return Ok(()) };
-        if !self.config.follow_sequencer || !self.liveness.hears_us(home, now) || self.door.cut.contains(&home) {
+        if !self.config.follow_sequencer
+            || self.is_stopping()
+            || !self.liveness.hears_us(home, now)
+            || self.door.cut.contains(&home)
+        {
             return Ok(());
         }
         if self.replicas.values().any(range::Replica::is_handing_over) {
@@ -102,29 +106,6 @@ impl<E: Engine> Node<E> {
                 break;
             }
         }
-        Ok(())
-    }
-
-    /// The orderly end: the sequencer lowers its ceiling, leaders hand over, leases are given up, then goodbye.
-    pub(crate) fn stop_in_order(&mut self, now: Tick, work: &mut Work<E::View>) -> Result<()> {
-        let Some(since) = self.clock.stopping else { return Ok(()) };
-        if self.clock.said_goodbye {
-            return Ok(());
-        }
-        let waiting =
-            now < since + Tick::ms(300) && !(self.writes.outstanding.is_empty() && now >= since + Tick::ms(50));
-        if waiting {
-            return Ok(());
-        }
-        for (range, replica) in &mut self.replicas {
-            replica.stop(&mut turn!(self, work, now))?;
-            self.dirty.insert(*range);
-        }
-        marker!("node.goodbye");
-        for (to, beat) in self.liveness.goodbye(now) {
-            self.outbox.control(to, &Part::Beat(beat));
-        }
-        self.clock.said_goodbye = true;
         Ok(())
     }
 }

@@ -116,6 +116,11 @@ impl Sequencer {
         self.phase == Phase::Open
     }
 
+    /// Will it never issue anything again?
+    pub fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
     /// A node asks. Served by the next `serve`.
     pub fn ask(&mut self, fetch: Fetch) {
         let client = self.clients.entry(fetch.store).or_insert_with(|| Client {

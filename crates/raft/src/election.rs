@@ -197,6 +197,7 @@ impl Group {
         if base::bug!("vote-while-fortified") {
             return false;
         }
+        self.release_from_campaigner(ctx, from, m.term);
         if let Some(f) = self.bound(ctx.supports) {
             return f.leader.replica != from.replica;
         }
@@ -213,6 +214,20 @@ impl Group {
             self.heartbeat(ctx, at, out);
         }
         alive
+    }
+
+    /// Whoever led a term and asks to be elected in a later one has given up its lease, and never leads that term again. It
+    /// may have been deposed by a successor's word and said no Defortify; when that successor dies before it reaches us,
+    /// nobody else frees us, and others may need our vote. A request from before that term asks for no later one.
+    fn release_from_campaigner(&mut self, ctx: &mut Ctx, from: Member, term: Term) {
+        let ours = self.fortified.is_some_and(|f| f.leader == from && term > f.term);
+        if ours && !base::bug!("campaigner-keeps-its-promises") {
+            marker!("raft.fortify.leader_campaigns");
+            self.fortified = None;
+            if self.role == Role::Follower && self.election == base::Tick::FAR {
+                self.arm_election(ctx);
+            }
+        }
     }
 
     /// Was the present leader heard within D? Or, on the leader itself: does a quorum stand by it?

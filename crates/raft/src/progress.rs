@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     inflight_bytes: u64,
     /// When it last answered in this term.
     pub(crate) heard: Tick,
+    /// When it last took a piece of a snapshot.
+    pub(crate) moved: Tick,
     /// `matched` at the last beat: no progress in between means that something was lost.
     pub(crate) at_beat: Index,
     /// Our epoch that it fortified, and its incarnation when it did.
@@ -53,6 +55,7 @@ impl Progress {
             inflight: VecDeque::new(),
             inflight_bytes: 0,
             heard: now,
+            moved: Tick::ZERO,
             at_beat: Index(0),
             fortified: None,
             round: 0,

@@ -43,6 +43,31 @@ impl Group {
         self.arm_beat(ctx);
     }
 
+    /// The member has taken another piece of the snapshot that it is being sent.
+    pub fn snapshot_moves(&mut self, ctx: &Ctx, to: ReplicaId) {
+        let Some(lead) = &mut self.lead else { return };
+        if let Some(at) = lead.position(to) {
+            marker!("raft.snapshot.moves");
+            lead.peers[at].moved = ctx.now;
+        }
+    }
+
+    /// Would there be a quorum for the next entry if the snapshots under way arrived, and do they get there? Nobody else
+    /// could lead without those members either: leaving would only end the lease, under which reads go on.
+    pub(crate) fn waits_for_snapshots(&self, ctx: &Ctx) -> bool {
+        let Some(lead) = &self.lead else { return false };
+        let next = self.log.commit.next();
+        let patience = self.cfg.election_timeout + self.cfg.election_timeout;
+        let arrives = |p: &crate::progress::Progress| {
+            p.matched >= next || (matches!(p.feed, Feed::Snapshot { .. }) && ctx.now < p.moved + patience)
+        };
+        let comes = self.conf.quorum(|m| match lead.peer(m.replica) {
+            Some(peer) => arrives(peer),
+            None => m.replica == self.cfg.replica && self.log.written >= next,
+        });
+        comes && !base::bug!("leaves-while-a-snapshot-arrives")
+    }
+
     /// The node has ingested a snapshot, durably, and has not touched the records of the log yet.
     ///
     /// The log then begins after it: kept if it contains the snapshot's last entry (what follows may have been

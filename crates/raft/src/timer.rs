@@ -55,16 +55,21 @@ impl Group {
             }
             self.watch_quorum(ctx);
         }
-        if stuck && !self.alone() {
+        let waits = stuck && self.waits_for_snapshots(ctx);
+        if stuck && !waits && !self.alone() {
             marker!("raft.leader.stuck");
             return self.stop_leading(ctx, out);
+        }
+        if waits {
+            marker!("raft.leader.waits_for_snapshots");
         }
         if stuck
             && let Some(lead) = &mut self.lead
             && !base::bug!("alone-and-stuck-awake")
         {
-            // Nobody else could lead: it is the own disk that is slow. A deadline that has passed would never let it sleep.
-            marker!("raft.leader.alone_with_a_slow_disk");
+            // Nobody else could lead: it is the own disk that is slow, or the state that is large. A deadline that has
+            // passed would never let it sleep.
+            marker!("raft.leader.stuck_and_stays");
             lead.stuck = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
         }
         if beat {

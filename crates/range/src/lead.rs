@@ -141,6 +141,13 @@ pub(crate) struct MetaLead {
     pub compactions: VecDeque<(Index, Revision, Origin)>,
 }
 
+impl MetaLead {
+    /// Is everything that was proposed committed?
+    pub fn owes_nothing(&self) -> bool {
+        self.raise.is_none() && self.compactions.is_empty()
+    }
+}
+
 impl<V> Leading<V> {
     pub fn new(term: Term, first: Index, owner: mvcc::heads::Owner) -> Leading<V> {
         Leading {

@@ -57,12 +57,14 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.raise_ceiling(turn)
     }
 
-    /// An orderly end: lowers the ceiling to what was issued, so that the next leader leaves no hole.
+    /// An orderly end: lowers the ceiling to what was issued, so that the next leader leaves no hole. Not while it is being
+    /// raised: whether that is done is what is returned.
     pub fn close_sequencer<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<bool> {
-        let Some(meta) = self.lead.as_mut().and_then(|l| l.meta.as_mut()) else { return Ok(false) };
-        let Some(ceiling) = meta.sequencer.close() else { return Ok(false) };
-        self.propose_ceiling(turn, ceiling)?;
-        Ok(true)
+        let Some(meta) = self.lead.as_mut().and_then(|l| l.meta.as_mut()) else { return Ok(true) };
+        match meta.sequencer.close() {
+            Some(ceiling) => self.propose_ceiling(turn, ceiling).map(|()| true),
+            None => Ok(meta.sequencer.is_closing()),
+        }
     }
 
     fn raise_ceiling<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {

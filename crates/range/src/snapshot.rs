@@ -111,6 +111,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         self.with_group(turn, |group, ctx, out| group.liveness_changed(ctx, own, out))
     }
 
+    /// This member has taken another piece.
+    pub fn snapshot_moves<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>, to: base::ReplicaId) -> Result<()> {
+        self.with_group(turn, |group, ctx, _| group.snapshot_moves(ctx, to))
+    }
+
     /// A snapshot to this member ended.
     pub fn snapshot_sent<E: Engine<View = V>>(
         &mut self,

@@ -4,6 +4,7 @@
 //! committed would leave its client in doubt. So nothing new is evaluated from the wish on, and the Raft core is asked
 //! once everything is committed; what waits unevaluated is routed to the next leader.
 
+use crate::lead::MetaLead;
 use crate::replica::Replica;
 use crate::sink::Turn;
 use base::{ReplicaId, Result, marker};
@@ -25,6 +26,14 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         wished || self.group.transferring().is_some()
     }
 
+    /// Is everybody answered who asked this leader?
+    pub fn owes_nothing(&self) -> bool {
+        self.lead.as_ref().is_none_or(|l| {
+            let calls = l.weight() == 0 && l.proving.is_empty() && l.unproved.is_empty();
+            calls && l.meta.as_ref().is_none_or(MetaLead::owes_nothing)
+        })
+    }
+
     /// Goes on with it, once everything that was evaluated is committed.
     pub fn hand_over<E: Engine<View = V>>(&mut self, turn: &mut Turn<E>) -> Result<()> {
         let (Some(lead), Some((to, give_up))) = (&self.lead, self.handing) else { return Ok(()) };
@@ -33,7 +42,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             self.handing = None;
             return Ok(());
         }
-        if !lead.pending.is_empty() && !base::bug!("transfer-burns-numbers") {
+        let waits = !lead.pending.is_empty() || lead.meta.as_ref().is_some_and(|m| !m.owes_nothing());
+        if waits && !base::bug!("transfer-burns-numbers") {
             marker!("transfer.waits for what is evaluated");
             return Ok(());
         }

@@ -28,6 +28,8 @@ pub struct World {
     pub opened_late: Tick,
     /// Nodes that are no more.
     pub dead: BTreeSet<usize>,
+    /// Nodes that came to their orderly end.
+    pub ended: BTreeSet<usize>,
     /// Nodes that may stop themselves, and why they did.
     pub may_stop: BTreeSet<usize>,
     pub stopped: BTreeMap<usize, String>,
@@ -76,6 +78,7 @@ impl World {
             slow_disk,
             opened_late: Tick::ZERO,
             dead,
+            ended: BTreeSet::new(),
             may_stop: BTreeSet::new(),
             stopped: BTreeMap::new(),
             cut,
@@ -93,6 +96,9 @@ impl World {
             self.stopped.insert(i, e.text);
             self.dead.insert(i);
             return;
+        }
+        if effects.stopped {
+            self.ended.insert(i);
         }
         effects.frames.into_iter().for_each(|f| self.send(i, f));
         if let Some(bound) = effects.bound {

@@ -27,7 +27,9 @@ const WALKS: &[&str] = &[
 const SCRIPTS: &[&str] = &[
     "ack-before-fsync",
     "backs-off-across-the-cut",
+    "campaigner-keeps-its-promises",
     "defortify-forgotten",
+    "leaves-while-a-snapshot-arrives",
     "lost-acknowledgements-unnoticed",
     "pre-vote-skipped",
     "votes-right-after-restart",

@@ -193,6 +193,10 @@ impl Script {
                 let store = StoreId(number(args[1]));
                 world.call(n, |g, ctx, out| g.liveness_changed(ctx, store, out));
             }
+            "piece-taken" => {
+                let to = member(number(args[1])).replica;
+                world.call(n, |g, ctx, _| g.snapshot_moves(ctx, to));
+            }
             "truncate" => world.truncate(n, Index(number(args[1]))),
             "tell" => {
                 let n: Vec<u64> = args.iter().map(|a| number(a)).collect();

@@ -13,6 +13,14 @@ pub struct HealedRange {
     pub replicas: Vec<(StoreId, Option<StoreId>, Index, u64)>,
 }
 
+impl HealedRange {
+    /// Is there one leader, whom all follow?
+    pub fn is_settled(&self) -> bool {
+        let followed = self.replicas.iter().all(|(_, leader, ..)| leader.as_ref() == self.leaders.first());
+        self.leaders.len() == 1 && followed
+    }
+}
+
 /// The end of a healed world.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Healed {
@@ -30,8 +38,7 @@ pub fn check_liveness(healed: &Healed, rules: &Rules) -> Result<(), Violation> {
         rules.broken(Rule::AllAnswered, || format!("{n} clients still wait, one of them for {first}"))?;
     }
     for r in &healed.ranges {
-        let followed = r.replicas.iter().all(|(_, leader, ..)| leader.as_ref() == r.leaders.first());
-        if r.leaders.len() != 1 || !followed {
+        if !r.is_settled() {
             rules
                 .broken(Rule::OneLeaderEach, || format!("{} has leaders {:?}: {:?}", r.range, r.leaders, r.replicas))?;
         }

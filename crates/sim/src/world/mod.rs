@@ -83,7 +83,8 @@ enum Event {
     /// New operations that must succeed.
     Probe,
     /// The end.
-    End,
+    /// Was it put off once?
+    End(bool),
 }
 
 struct Entry {
@@ -207,7 +208,7 @@ impl<'t> World<'t> {
         self.begin_faults();
         let healed = self.options.faulty_for;
         for (after, event) in
-            [(0, Event::Heal), (4 * SEC, Event::Quiet), (9 * SEC, Event::Probe), (22 * SEC, Event::End)]
+            [(0, Event::Heal), (4 * SEC, Event::Quiet), (9 * SEC, Event::Probe), (22 * SEC, Event::End(false))]
         {
             self.after(healed + after, event);
         }
@@ -250,7 +251,14 @@ impl<'t> World<'t> {
                 self.sum_everywhere();
                 self.probe();
             }
-            Event::End => return false,
+            Event::End(looked_again) => {
+                // A leader may be on its way beside the sequencer at this very moment: that is no range without a leader.
+                let goes_on = !looked_again && self.some_leader_is_on_its_way();
+                if goes_on {
+                    self.after(2 * SEC, Event::End(true));
+                }
+                return goes_on;
+            }
         }
         true
     }

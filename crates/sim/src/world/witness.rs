@@ -301,6 +301,10 @@ impl World<'_> {
         check_liveness(&healed, &self.rules)
     }
 
+    pub(super) fn some_leader_is_on_its_way(&self) -> bool {
+        !self.healed_ranges().iter().all(HealedRange::is_settled)
+    }
+
     fn healed_ranges(&self) -> Vec<HealedRange> {
         let mut out = Vec::new();
         for d in &self.witness.ranges {
