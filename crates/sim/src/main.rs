@@ -6,6 +6,7 @@ use sim::check::{Rules, dump};
 use sim::museum::{self, BUGS, Bug};
 use sim::options::Options;
 use sim::report::{Part, Totals};
+use sim::tempers::Temper;
 use sim::{runner, world};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ const USAGE: &str = "\
 flotilla-sim: the other world
 
   sim [--seeds N] [--minutes M] [--from SEED] [--cores C] [--markers]   fresh seeds, one table
-  sim --seed N [--trace] [--dump FILE]                      one seed, explained
+  sim --seed N [--temper T] [--plant BUG] [--trace] [--dump FILE]   one seed, explained
   fixed                                                     the seeds of tests/seeds.txt
   canary                                                    a planted bug must be found
   museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N]   every planted bug must be found
@@ -76,13 +77,22 @@ fn main() -> ExitCode {
 
 /// One seed, if wanted with one line per event.
 fn one(seed: u64, flags: &Flags) -> Result<(), String> {
-    println!("{}", Options::of(seed));
+    let options = match flags.text("--temper").map(|name| (name, Temper::named(name))) {
+        None => Options::of(seed),
+        Some((_, Some(temper))) => temper.on(Options::draw(seed)),
+        Some((name, None)) => return Err(format!("there is no temper {name:?}")),
+    };
+    println!("{options}");
+    if let Some(bug) = flags.text("--plant") {
+        let bug = BUGS.iter().find(|b| b.name == bug).ok_or("there is no such bug in the museum")?;
+        base::museum::plant(bug.name);
+    }
     let mut print = |now: u64, line: std::fmt::Arguments<'_>| {
         println!("{:>12}.{:06} {line}", now / 1_000_000, now % 1_000_000);
     };
     let began = Instant::now();
     let tracer: Option<world::Tracer<'_>> = if flags.has("--trace") { Some(&mut print) } else { None };
-    let out = runner::run_seed(seed, tracer);
+    let out = runner::run(&options, Rules::default(), tracer);
     if let Some(path) = flags.text("--dump") {
         std::fs::write(path, dump(&out.history)).map_err(|e| format!("{path}: {e}"))?;
     }
@@ -240,7 +250,7 @@ fn fixed(flags: &Flags) -> Result<(), String> {
 /// The bird in the mine: if this bug is not found, the simulator is blind.
 fn canary() -> Result<(), String> {
     let bug = BUGS.iter().find(|b| b.name == museum::CANARY).ok_or("the canary is not in the museum")?;
-    match museum::hunt(bug, 1, 50, Rules::default()) {
+    match museum::hunt(bug, 1, 50, Rules::default()).found {
         Some(f) => {
             println!("canary {}: found in {} seeds (seed {}): {}", bug.name, f.seeds, f.seed, f.violation);
             Ok(())
@@ -272,10 +282,23 @@ fn all_bugs(flags: &Flags) -> Result<(), String> {
             scope.spawn(|| {
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let began = Instant::now();
-                    let found = museum::hunt(bug, from, most, Rules::default());
+                    let hunt = museum::hunt(bug, from, most, Rules::default());
                     let took = began.elapsed().as_secs_f64();
-                    match found {
-                        Some(f) => println!("{:<36} {:>4} seeds {took:>6.1} s  {}", bug.name, f.seeds, f.violation),
+                    for (seed, v) in &hunt.broken {
+                        println!(
+                            "{:<36} SKIPPED seed {seed} ({}), which breaks without it: {v}",
+                            bug.name,
+                            bug.favours.name()
+                        );
+                    }
+                    match hunt.found {
+                        Some(f) => println!(
+                            "{:<36} {:>4} seeds {took:>6.1} s  {:<11} {}",
+                            bug.name,
+                            f.seeds,
+                            bug.favours.name(),
+                            f.violation
+                        ),
                         None => {
                             println!("{:<36} NOT FOUND in {most} seeds, {took:.1} s", bug.name);
                             missed.lock().unwrap_or_else(|e| e.into_inner()).push(bug.name);

@@ -4,6 +4,7 @@
 use crate::check::{Rules, Violation};
 use crate::options::Options;
 use crate::runner;
+use crate::tempers::Temper;
 
 /// One exhibit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,10 +13,27 @@ pub struct Bug {
     pub name: &'static str,
     /// What it does, in a few words.
     pub what: &'static str,
+    /// What the seeds that hunt it are bent towards.
+    pub favours: Temper,
 }
 
 const fn bug(name: &'static str, what: &'static str) -> Bug {
-    Bug { name, what }
+    Bug { name, what, favours: Temper::Drawn }
+}
+
+impl Bug {
+    /// Seldom met by a seed as it is drawn: hunted by seeds in this temper.
+    const fn under(self, favours: Temper) -> Bug {
+        Bug { favours, ..self }
+    }
+
+    /// The world of this seed in which it is hunted.
+    pub fn options(&self, seed: u64) -> Options {
+        match self.favours {
+            Temper::Drawn => Options::of(seed),
+            temper => temper.on(Options::draw(seed)),
+        }
+    }
 }
 
 /// All exhibits that a world can show. Others are shown by small worlds of the Raft core (`museum` in
@@ -49,8 +67,9 @@ pub const BUGS: &[Bug] = &[
     bug("emptied-disk-comes-back", "a store that lost its disk takes part under its old name"),
     bug("fetch-repeat-issues-anew", "a repeated fetch gets new numbers"),
     bug("filter-ignores-pins", "compaction removes what a reader still reads"),
-    bug("filter-under-a-reader", "a read is admitted below the bound of the filter"),
-    bug("floor-forgets-the-bound-being-written", "a read is admitted below a bound on its way to the disk"),
+    bug("filter-under-a-reader", "a read is admitted below the bound of the filter").under(Temper::Compactions),
+    bug("floor-forgets-the-bound-being-written", "a read is admitted below a bound on its way to the disk")
+        .under(Temper::Compactions),
     bug("frame-taken-twice", "a frame that comes again is taken again"),
     bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
     bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
@@ -61,7 +80,8 @@ pub const BUGS: &[Bug] = &[
     bug("own-filter-before-numbering", "a scan filters on the revision of its own transaction before that is known"),
     bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),
     bug("restart-forgets-what-was-shown", "a restarted node reads from its replicas before it knows what it has shown"),
-    bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to"),
+    bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to")
+        .under(Temper::Supporters),
     bug("reused-read-context", "a read round is confirmed by answers to an earlier one"),
     bug("sequencer-forgotten", "a node whose meta replica follows the sequencer asks nobody for numbers"),
     bug("serializable-behind-what-was-shown", "a serializable read is older than what the node has shown"),
@@ -77,7 +97,8 @@ pub const BUGS: &[Bug] = &[
     bug("vote-forgotten-on-restart", "a vote is not read back at boot"),
     bug("vote-while-fortified", "a follower votes while its leader holds a lease"),
     bug("waits-awake-for-a-late-gate", "a node wakes itself until the lease gate has answered"),
-    bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index"),
+    bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index")
+        .under(Temper::SlowDisks),
     bug("written-without-sync", "the writer reports what it has not synced"),
 ];
 
@@ -111,18 +132,31 @@ pub struct Found {
     pub violation: Violation,
 }
 
+/// What became of a hunt.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Hunt {
+    pub found: Option<Found>,
+    /// Seeds that break without the bug, and how: each is a finding in our own code, and none in the museum.
+    pub broken: Vec<(u64, Violation)>,
+}
+
 /// Plants a bug and runs seeds until one finds it that finds nothing without it.
-pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Option<Found> {
-    base::museum::plant(bug.name);
-    let found = (0..most).find_map(|n| {
-        let (seed, options) = (first + n, Options::of(first + n));
-        let violation = runner::run(&options, rules, None).violation?;
-        // What breaks without the bug, too, is not this bug.
-        base::museum::plant("");
-        let sound = runner::run(&options, rules, None).violation.is_none();
+pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Hunt {
+    let mut hunt = Hunt::default();
+    for seed in first..first + most {
+        let options = bug.options(seed);
         base::museum::plant(bug.name);
-        sound.then_some(Found { seed, seeds: n + 1, violation })
-    });
-    base::museum::plant("");
-    found
+        let violation = runner::run(&options, rules, None).violation;
+        base::museum::plant("");
+        let Some(violation) = violation else { continue };
+        // What breaks without the bug, too, is not this bug.
+        match runner::run(&options, rules, None).violation {
+            Some(own) => hunt.broken.push((seed, own)),
+            None => {
+                hunt.found = Some(Found { seed, seeds: seed - first + 1, violation });
+                break;
+            }
+        }
+    }
+    hunt
 }

@@ -87,8 +87,8 @@ pub(super) enum Mend {
     Room(usize),
     /// An orderly stop that does not come to an end is ended.
     Insist(usize, u64),
-    /// A leader's followers start anew, and it is cut off for so long.
-    Desert(usize, Vec<usize>, u64),
+    /// A leader's followers start anew, and it is cut off for so long, or only heard to beat.
+    Desert(usize, Vec<usize>, u64, bool),
 }
 
 /// What breaks.
@@ -337,7 +337,7 @@ impl World<'_> {
                     self.reconnect(links);
                 }
             }
-            Mend::Desert(leader, rest, lasts) => self.desert(leader, &rest, lasts),
+            Mend::Desert(leader, rest, lasts, hushed) => self.desert(leader, &rest, lasts, hushed),
             Mend::Sever(i, lasts) => self.sever_soon(i, lasts),
             Mend::Hinder(door) => self.hinder(door),
             Mend::Compact => self.compact_now(),
@@ -414,6 +414,7 @@ impl World<'_> {
             (Part::Faults, "answer opened late", 0),
             (Part::Faults, "slow read", 0),
             (Part::Faults, "leader overthrown", 0),
+            (Part::Faults, "leader hushed", 0),
             (Part::Faults, "scan overtaken", 0),
             (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),

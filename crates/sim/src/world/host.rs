@@ -192,7 +192,8 @@ impl World<'_> {
         if o.change {
             // Somewhere in the middle somebody goes from machine to machine and changes a flag.
             let later = self.now > 1_000 * SEC + self.options.faulty_for / 2;
-            config.election_timeout = if later { o.timeouts.1 } else { o.timeouts.0 };
+            let later = if o.waver && self.hosts[i].life > 0 { self.hosts[i].rng.chance(500_000) } else { later };
+            config.election_timeout = Tick::ms(if later { o.timeouts.1 } else { o.timeouts.0 });
             config.leases = o.leases && !self.hosts[i].rng.chance(100_000);
         }
         config

@@ -154,7 +154,8 @@ impl World<'_> {
     }
 
     /// The leader and one other lose each other, for longer than promises last; then the leader loses the rest, too, all of
-    /// whom start anew. Among them are those that had kept it in office: whom do they vote for?
+    /// whom start anew. Among them are those that had kept it in office: whom do they vote for? Or the leader loses nobody
+    /// else, but only its beats get through to them: does it count on promises of their last lives?
     pub(super) fn woo(&mut self, lasts: u64) -> bool {
         let n = self.hosts.len();
         let Some(leader) = self.some_leader().filter(|_| n > 2) else { return false };
@@ -164,17 +165,30 @@ impl World<'_> {
         let d = self.options.election_timeout().0;
         let wait = d + self.faults.rng().below(2 * d);
         let rest = (0..n).filter(|i| *i != leader && *i != rival).collect();
-        self.after(wait, Event::Mend(Mend::Desert(leader, rest, lasts)));
+        let hush = self.options.faults.chances.hush;
+        let hushed = hush > 0 && self.faults.rng().chance(hush);
+        // Long enough for the rest to wait until they may vote, and to grow impatient.
+        let lasts = if hushed { lasts.max(3 * d + self.faults.rng().below(2 * d)) } else { lasts };
+        self.after(wait, Event::Mend(Mend::Desert(leader, rest, lasts, hushed)));
         self.after(wait + SEC + lasts, Event::Mend(Mend::Join(links)));
         true
     }
 
     /// All who stood by this host start anew, and nobody tells it.
-    pub(super) fn desert(&mut self, leader: usize, rest: &[usize], lasts: u64) {
-        if !self.faults.is_over() {
-            self.sever_for(leader, lasts);
-            self.restart(rest);
+    pub(super) fn desert(&mut self, leader: usize, rest: &[usize], lasts: u64, hushed: bool) {
+        if self.faults.is_over() {
+            return;
         }
+        if hushed {
+            self.totals.add(Part::Faults, "leader hushed", 1);
+            let lane = Lane::ALL.iter().position(|l| *l == Lane::Append).unwrap_or(0);
+            let links: Vec<(usize, usize)> = rest.iter().map(|other| (leader, *other)).collect();
+            links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, lasts));
+            self.after(lasts, Event::Mend(Mend::Quicken(links, lane)));
+        } else {
+            self.sever_for(leader, lasts);
+        }
+        self.restart(rest);
     }
 
     /// Processes end and start again at once.
