@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 const USAGE: &str = "\
 flotilla-sim: the other world
 
-  sim [--seeds N] [--minutes M] [--from SEED] [--cores C] [--markers]   fresh seeds, one table
+  sim [--seeds N] [--minutes M] [--from SEED] [--temper T] [--cores C] [--markers]   fresh seeds, one table
   sim --seed N [--temper T] [--plant BUG] [--trace] [--dump FILE]   one seed, explained
   fixed                                                     the seeds of tests/seeds.txt
   canary                                                    a planted bug must be found
@@ -75,13 +75,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The temper that all seeds of this run are to have, instead of their own.
+fn temper(flags: &Flags) -> Result<Option<Temper>, String> {
+    let Some(name) = flags.text("--temper") else { return Ok(None) };
+    Temper::named(name).map(Some).ok_or_else(|| {
+        let names: Vec<&str> = Temper::ALL.iter().map(|t| t.name()).collect();
+        format!("there is no temper {name:?}, only {}", names.join(", "))
+    })
+}
+
 /// One seed, if wanted with one line per event.
 fn one(seed: u64, flags: &Flags) -> Result<(), String> {
-    let options = match flags.text("--temper").map(|name| (name, Temper::named(name))) {
-        None => Options::of(seed),
-        Some((_, Some(temper))) => temper.on(Options::draw(seed)),
-        Some((name, None)) => return Err(format!("there is no temper {name:?}")),
-    };
+    let options = temper(flags)?.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
     println!("{options}");
     if let Some(bug) = flags.text("--plant") {
         let bug = BUGS.iter().find(|b| b.name == bug).ok_or("there is no such bug in the museum")?;
@@ -124,16 +129,16 @@ struct Sum {
 }
 
 /// Runs seeds on several threads until `more` says that it is enough, or one fails.
-fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> Sum {
+fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<Options> + Sync) -> Sum {
     let shared = Shared { next: AtomicU64::new(from), stop: AtomicBool::new(false), sum: Mutex::default() };
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
                 while !shared.stop.load(Ordering::Relaxed) {
                     let n = shared.next.fetch_add(1, Ordering::Relaxed);
-                    let Some(seed) = more(n) else { return };
+                    let Some(options) = more(n) else { return };
                     let (began, core_began) = (Instant::now(), on_core());
-                    let out = runner::run_seed(seed, None);
+                    let out = runner::run(&options, Rules::default(), None);
                     let mut sum = shared.sum.lock().unwrap_or_else(|e| e.into_inner());
                     sum.totals.merge(&out.totals);
                     sum.seeds += 1;
@@ -143,7 +148,7 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> 
                     sum.on_core += on_core().saturating_sub(core_began);
                     if let Some(v) = out.violation {
                         shared.stop.store(true, Ordering::Relaxed);
-                        sum.broken.get_or_insert((seed, v.to_string()));
+                        sum.broken.get_or_insert((options.seed, v.to_string()));
                     }
                 }
             });
@@ -173,8 +178,10 @@ fn fresh(flags: &Flags) -> Result<(), String> {
     let most = seeds.unwrap_or(if minutes.is_some() { u64::MAX } else { 200 });
     let until = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(60 * 24));
     println!("seeds from {from}");
-    let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then_some(n));
-    report(&sum, true, flags.has("--markers"))
+    let bent = temper(flags)?;
+    let of = |seed| bent.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
+    let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then(|| of(n)));
+    report(&sum, bent.is_none(), flags.has("--markers"))
 }
 
 fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String> {
@@ -243,7 +250,7 @@ fn fixed(flags: &Flags) -> Result<(), String> {
         .filter_map(|l| l.split('#').next().map(str::trim).filter(|l| !l.is_empty()))
         .map(|l| l.parse().map_err(|_| format!("{path}: not a seed: {l}")))
         .collect::<Result<_, _>>()?;
-    let sum = run_many(cores(flags)?, 0, |n| seeds.get(n as usize).copied());
+    let sum = run_many(cores(flags)?, 0, |n| seeds.get(n as usize).copied().map(Options::of));
     report(&sum, false, false)
 }
 

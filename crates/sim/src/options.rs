@@ -119,15 +119,23 @@ pub struct FaultOptions {
     pub bridge: Every,
     pub partial: Every,
     pub reset: Every,
-    pub stall: Every,
-    pub slow: Every,
-    pub full: Every,
-    pub write_fault: Every,
+    pub disks: DiskFaults,
     pub clocks: ClockOptions,
     /// Links over which everything takes longer.
     pub lag: Every,
     pub filter: Every,
     pub chances: Chances,
+}
+
+/// How often disks fail, this way or that.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct DiskFaults {
+    pub stall: Every,
+    pub slow: Every,
+    pub full: Every,
+    pub write_fault: Every,
+    /// Together with the network, which comes back first.
+    pub seize: Every,
 }
 
 /// How often clocks change their rates.
@@ -153,6 +161,8 @@ pub struct Chances {
     pub coup: u64,
     /// In a million supporters that are restarted: their leader still beats, and nothing else of it gets through.
     pub hush: u64,
+    /// In a million bounds of compaction: its way to the disk is long, and reads of that disk take as long.
+    pub tarry: u64,
 }
 
 /// Seeds whose number leaves one of these when divided by sixteen have a temper. None of those that are kept in
@@ -312,14 +322,11 @@ impl FaultOptions {
             bridge: on() * 2,
             partial: on(),
             reset: on(),
-            stall: on(),
-            slow: on(),
-            full: on() * 2,
-            write_fault: on() * 2,
+            disks: DiskFaults { stall: on(), slow: on(), full: on() * 2, write_fault: on() * 2, seize: 0 },
             clocks: ClockOptions { rate: on(), apart: on() },
             lag: on(),
             filter: if overtake > 0 { every } else { on() / 4 },
-            chances: Chances { moment, dawdle, linger, overtake, coup, hush: 0 },
+            chances: Chances { moment, dawdle, linger, overtake, coup, hush: 0, tarry: 0 },
         }
     }
 }

@@ -6,8 +6,8 @@
 //! other with new flags, a compaction every second. A part of all seeds has one ([`Options::of`]), and an exhibit of the
 //! museum may ask for one.
 
-use crate::options::{ClockOptions, FaultOptions, Mix, NetOptions, Options};
-use base::{Rng, Tick};
+use crate::options::{ClockOptions, DiskFaults, FaultOptions, Mix, NetOptions, Options};
+use base::Rng;
 
 const MS: u64 = 1_000_000;
 const SEC: u64 = 1_000 * MS;
@@ -73,7 +73,9 @@ impl Temper {
             Temper::Crowd => crowd(drawn, rng),
             Temper::Partings => partings(drawn, rng),
         };
-        Options { temper: self, ..bent }
+        // Somebody must be left.
+        let deaf = bent.deaf && bent.nodes > 1;
+        Options { temper: self, deaf, ..bent }
     }
 }
 
@@ -93,11 +95,13 @@ fn compactions(mut o: Options, rng: &mut Rng) -> Options {
     let compact = *rng.pick(&[0, 1, 3]);
     o.mix = Mix { put: 10, scan: 10, compact, wrong: 0, delete: o.mix.delete.min(1), ..o.mix };
     o.net = faithful(NetOptions { delay: (50_000, 50_000 + *rng.pick(&[5, 30]) * MS), ..o.net });
-    o.disk.write.1 = 30_000 + *rng.pick(&[1, 10, 40, 150]) * MS;
+    // Whoever overtakes a scan makes them a hundred times slower still.
+    o.disk.write.1 = 30_000 + *rng.pick(&[1, 3, 10]) * MS;
     o.disk.read.1 = 1_000 + *rng.pick(&[1, 20, 100]) * MS;
-    o.faults = FaultOptions { filter: 200 * MS, lag: 2 * SEC, slow: o.faults.slow, ..FaultOptions::default() };
+    o.faults = FaultOptions { filter: 200 * MS, lag: 2 * SEC, ..FaultOptions::default() };
     o.faults.chances.overtake = 300_000;
     o.faults.chances.linger = *rng.pick(&[0, 5_000, 30_000]);
+    o.faults.chances.tarry = *rng.pick(&[0, 300_000]);
     o
 }
 
@@ -105,13 +109,15 @@ fn compactions(mut o: Options, rng: &mut Rng) -> Options {
 fn slow_disks(mut o: Options, rng: &mut Rng) -> Options {
     o.nodes = *rng.pick(&[3, 3, 5]);
     o.think = *rng.pick(&[5, 20]) * MS;
+    // Whoever waits for several of them in a row waits long.
+    o.patience = 8 * SEC;
     o.disk.write.1 = 30_000 + *rng.pick(&[30, 100, 300]) * MS;
-    let every = *rng.pick(&[500 * MS, SEC, 2 * SEC]);
+    let every = *rng.pick(&[SEC, 2 * SEC, 4 * SEC]);
     let drawn = o.faults;
-    o.faults = FaultOptions { crash: 2 * every, cut: every, partial: every, stall: every, ..FaultOptions::default() };
-    o.faults.forsake = drawn.forsake;
+    let disks = DiskFaults { stall: 2 * every, seize: every, ..DiskFaults::default() };
+    o.faults = FaultOptions { crash: 2 * every, cut: 2 * every, disks, ..FaultOptions::default() };
     o.faults.chances.moment = drawn.chances.moment;
-    o.faults.chances.coup = *rng.pick(&[0, 300_000, 700_000]);
+    o.faults.chances.coup = *rng.pick(&[300_000, 700_000]);
     o
 }
 
@@ -120,6 +126,7 @@ fn supporters(mut o: Options, rng: &mut Rng) -> Options {
     o.nodes = *rng.pick(&[3, 3, 5]);
     o.clients = *rng.pick(&[2, 4, 8]);
     o.think = *rng.pick(&[5, 100, 300]) * MS;
+    o.patience = 3 * SEC;
     o.net = faithful(o.net);
     o.faulty_for = o.faulty_for.max(16 * SEC);
     o.flags.leases = true;
@@ -142,10 +149,11 @@ fn cut_logs(mut o: Options, rng: &mut Rng) -> Options {
     o.flags.log_bytes = *rng.pick(&[400, 1_000, 3_000]);
     o.flags.log_patience = 1;
     o.disk.write.1 = 30_000 + *rng.pick(&[1, 10, 50]) * MS;
-    let every = *rng.pick(&[500 * MS, SEC]);
+    // One after the other, or nobody gets ahead of anybody.
+    let every = *rng.pick(&[2, 3, 5]) * SEC;
     let drawn = o.faults;
-    o.faults = FaultOptions { cut: every, one_way: every, partial: every, lag: every, ..FaultOptions::default() };
-    (o.faults.crash, o.faults.pause) = (drawn.crash, drawn.pause);
+    o.faults = FaultOptions { cut: every, crash: 2 * every, lag: every, ..FaultOptions::default() };
+    (o.faults.stop, o.faults.pause) = (drawn.stop, drawn.pause);
     o.faults.chances.coup = drawn.chances.coup;
     o
 }
@@ -155,12 +163,13 @@ fn crowd(mut o: Options, rng: &mut Rng) -> Options {
     o.nodes = *rng.pick(&[1, 3, 3, 5]);
     o.clients = *rng.pick(&[100, 200, 400]);
     o.think = 2 * SEC;
-    o.patience = *rng.pick(&[1_000, 3_000]) * MS;
+    o.patience = *rng.pick(&[2, 5]) * SEC;
     o.faulty_for = 6 * SEC;
     o.mix = Mix { put: 20, delete: o.mix.delete, txn: 1, get: 1, ..Mix::default() };
     o.net = faithful(o.net);
     let (every, drawn) = (SEC, o.faults);
-    o.faults = FaultOptions { pause: every, stall: every, cut: 2 * every, ..FaultOptions::default() };
+    let disks = DiskFaults { stall: every, ..DiskFaults::default() };
+    o.faults = FaultOptions { pause: every, cut: 2 * every, disks, ..FaultOptions::default() };
     (o.faults.crash, o.faults.stop) = (drawn.crash, drawn.stop);
     o
 }

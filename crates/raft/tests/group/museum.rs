@@ -30,6 +30,7 @@ const SCRIPTS: &[&str] = &[
     "defortify-forgotten",
     "lost-acknowledgements-unnoticed",
     "pre-vote-skipped",
+    "stays-tired-when-heard-again",
     "votes-right-after-restart",
     "written-aba",
 ];

@@ -324,6 +324,7 @@ impl World<'_> {
         if let Some(task) = fx.write {
             moment = self.is_a_moment(&task.batch);
             self.witness_batch(i, &task.batch);
+            self.tarry(i, &task.batch);
             self.hosts[i].disk_queue.handed = task.seq;
             self.hosts[i].disk_queue.tasks.push_back(task);
             self.start_writing(i);
@@ -418,6 +419,9 @@ impl World<'_> {
         if !self.faults.is_over() && host.rng.chance(self.options.faults.chances.linger) {
             self.totals.add(Part::Faults, "slow read", 1);
             took += MS + host.rng.below(900 * MS);
+        }
+        if host.disk_queue.reads_wait > self.now {
+            took += host.disk_queue.reads_wait - self.now + host.rng.below(300 * MS);
         }
         host.next_read += 1;
         let (life, number) = (host.life, host.next_read);

@@ -6,6 +6,7 @@
 //! | `haunt` | does a new life take what was meant for the last one? |
 //! | `compact_at_once` | does anybody still read what a new bound lets go? |
 //! | `overtake` | the same of a scan that is on its way |
+//! | `tarry` | the same of a bound that is on its way, and whoever reads before it is there |
 //! | `lease_opens` | is the clock looked at when an answer leaves? |
 //! | `forsake` | who remembers promises after a restart? |
 //! | `woo` | the same, when somebody waits for their vote |
@@ -15,10 +16,12 @@
 use super::faults::Mend;
 use super::host::Host;
 use super::{Event, MS, SEC, World};
+use crate::net::HUNG;
 use crate::report::Part;
 use base::{Leased, StoreId};
 use bytes::Bytes;
 use engine::mem::{Crash, MemView};
+use engine::{Batch, Cf, Op, keys};
 use node::Lane;
 use range::{Proof, Ready};
 use std::collections::VecDeque;
@@ -71,6 +74,21 @@ impl World<'_> {
                 self.totals.add(Part::Faults, "compaction", 1);
             }
         }
+    }
+
+    /// A bound of compaction is on its way to a disk that takes long with it, and with whatever is read meanwhile.
+    pub(super) fn tarry(&mut self, i: usize, batch: &Batch) {
+        let chance = self.options.faults.chances.tarry;
+        let bound = |op: &Op| matches!(op, Op::Put(Cf::Data, key, _) if *key == keys::store(node::boot::BOUND));
+        if chance == 0 || self.faults.is_over() || !batch.ops().iter().any(bound) || !self.faults.rng().chance(chance) {
+            return;
+        }
+        self.totals.add(Part::Faults, "bound is slow", 1);
+        self.faults.struck();
+        let long = 50 * MS + self.faults.rng().below(400 * MS);
+        self.hosts[i].disk.set_stalled(true);
+        self.hosts[i].disk_queue.reads_wait = self.now + long;
+        self.after(long, Event::Mend(Mend::Unstall(i)));
     }
 
     /// The shell may be held up between sending the frames of a step and opening an answer that rests on a lease.
@@ -183,7 +201,7 @@ impl World<'_> {
             self.totals.add(Part::Faults, "leader hushed", 1);
             let lane = Lane::ALL.iter().position(|l| *l == Lane::Append).unwrap_or(0);
             let links: Vec<(usize, usize)> = rest.iter().map(|other| (leader, *other)).collect();
-            links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, lasts));
+            links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, HUNG));
             self.after(lasts, Event::Mend(Mend::Quicken(links, lane)));
         } else {
             self.sever_for(leader, lasts);
@@ -247,6 +265,13 @@ impl World<'_> {
         if self.faults.rng().chance(600_000) {
             self.trace(format_args!("{store} leads, and is cut off"));
             self.faults.overthrown = self.sever(i);
+            if self.options.faults.disks.seize > 0 && self.faults.rng().chance(500_000) {
+                // Its disk went with the network, and comes back when others have led for a while.
+                self.hosts[i].disk.set_stalled(true);
+                let d = self.options.election_timeout().0;
+                let longer = d + self.faults.rng().below(3 * d);
+                self.after(longer, Event::Mend(Mend::Unstall(i)));
+            }
             return;
         }
         self.trace(format_args!("{store} leads, and its disk hangs"));
