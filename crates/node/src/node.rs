@@ -353,6 +353,7 @@ impl<E: Engine> Node<E> {
         }
         for store in turned.changed {
             marker!("node.support changed");
+            self.snapshots.lives(store, self.liveness.incarnation_of(store));
             for (range, replica) in &mut self.replicas {
                 if replica.descriptor().on(store).is_some() {
                     replica.liveness_changed(&mut turn!(self, work, now), store)?;

@@ -24,6 +24,8 @@ const SLOTS: usize = 2;
 struct Sending<V> {
     range: RangeId,
     to: Place,
+    /// The newest life of the receiver's node that was known.
+    life: Incarnation,
     view: Arc<V>,
     /// Where the next piece begins; `None` when all was read.
     from: Option<Bytes>,
@@ -127,6 +129,16 @@ impl<V: engine::Read> Snapshots<V> {
     fn end_sending(&mut self, number: u64, result: Option<Index>) {
         if let Some(s) = self.sending.remove(&number) {
             self.ended.push((s.range, s.to, result));
+        }
+    }
+
+    /// A node lives, or lives again: what its earlier lives were being sent, nobody receives any more.
+    pub fn lives(&mut self, store: StoreId, life: Incarnation) {
+        let gone = |s: &Sending<V>| s.to.store == store && s.life < life && !base::bug!("snapshot-for-an-earlier-life");
+        let gone: Vec<u64> = self.sending.iter().filter(|(_, s)| gone(s)).map(|(n, _)| *n).collect();
+        for number in gone {
+            marker!("snapshot.receiver restarted");
+            self.end_sending(number, None);
         }
     }
 
@@ -307,7 +319,8 @@ impl<E: Engine> Node<E> {
         }
         let (read, taken, wanted, reading) = (0, None, 0, false);
         let from = Some(from);
-        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, deadline, _pin: pin };
+        let life = self.liveness.incarnation_of(to.store);
+        let sending = Sending { range, to, life, view, from, end, read, taken, wanted, reading, deadline, _pin: pin };
         let position = (applied, floor);
         self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);

@@ -603,10 +603,38 @@ fn an_offer_that_nobody_answers_ends() {
     assert!(matches!(said(&mut n)[..], [(3, Part::Offer(..))]), "a store that hears answers at once");
 }
 
+#[test]
+fn what_an_earlier_life_was_being_sent_does_not_keep_the_next_one_waiting() {
+    let mut n = node(3);
+    let place = Place { replica: ReplicaId(2), store: StoreId(2) };
+    let beat_of = |life: u64| {
+        let times = (Tick::ms(100), Tick::ms(1_000));
+        let mut peer = crate::liveness::Liveness::new(StoreId(2), Incarnation(life), times, Tick::ZERO);
+        peer.add(StoreId(1));
+        let mut out = crate::liveness::Turned::default();
+        peer.tick(Tick::ms(1), true, &mut out);
+        let mut frame = Builder::default();
+        frame.push(&Part::Beat(out.beats.remove(0).1));
+        Input::Frame(StoreId(2), frame.finish(Stream::Control, Incarnation(life), 1))
+    };
+    take(&mut n, 2, vec![beat_of(1)]);
+    n.offer_snapshot(RangeId(2), place, Tick::ms(3), &mut work());
+    let offers = said(&mut n);
+    let [(2, Part::Offer(_, _, _, number, _))] = offers[..] else { panic!("it is offered: {offers:?}") };
+    n.snapshots.wanted((RangeId(2), StoreId(2), number), 0, Tick::ms(4), &mut n.outbox);
+    n.offer_snapshot(RangeId(2), place, Tick::ms(5), &mut work());
+    assert_eq!(said(&mut n), [], "one at a time");
+    take(&mut n, 6, vec![beat_of(2)]);
+    n.offer_snapshot(RangeId(2), place, Tick::ms(7), &mut work());
+    assert!(matches!(said(&mut n)[..], [(2, Part::Offer(..))]), "the new life knows nothing of it");
+}
+
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 20] = [
+    let cases: [(&'static str, fn()); 22] = [
+        ("snapshot-for-an-earlier-life", what_an_earlier_life_was_being_sent_does_not_keep_the_next_one_waiting),
+        ("marks-of-a-replaced-state", marks_seen_before_a_snapshot_goes_in_are_left_alone),
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),

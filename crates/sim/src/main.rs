@@ -21,7 +21,7 @@ flotilla-sim: the other world
   sim --seed N [--temper T] [--plant BUG] [--trace] [--dump FILE]   one seed, explained
   fixed                                                     the seeds of tests/seeds.txt
   canary                                                    a planted bug must be found
-  museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N]   every planted bug must be found
+  museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N] [--tests FILE]   every planted bug must be found
   crash-points [--recoveries N]                             every crash point of a run on one disk
   determinism [--seeds N]                                   every seed twice, equal to the byte
 ";
@@ -266,7 +266,7 @@ fn canary() -> Result<(), String> {
     }
 }
 
-/// Every exhibit, or one, or a few that change from day to day.
+/// Every exhibit, or one, or a few that change from day to day; those that tests show, if their output is given.
 fn all_bugs(flags: &Flags) -> Result<(), String> {
     let (most, from) = (flags.number("--max-seeds")?.unwrap_or(500), flags.number("--from")?.unwrap_or(1));
     let mut bugs: Vec<&Bug> = match flags.text("--only") {
@@ -283,41 +283,60 @@ fn all_bugs(flags: &Flags) -> Result<(), String> {
     if bugs.is_empty() {
         return Err("there is no such bug in the museum".to_string());
     }
-    let (next, missed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let mut missed = flags.text("--tests").map_or(Ok(Vec::new()), shown_by_tests)?;
+    let tested = flags.text("--tests").map_or(0, |_| museum::TESTS.iter().map(|(_, bugs)| bugs.len()).sum());
+    let (next, unseen) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..cores(flags).unwrap_or(1) {
             scope.spawn(|| {
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let began = Instant::now();
-                    let hunt = museum::hunt(bug, from, most, Rules::default());
-                    let took = began.elapsed().as_secs_f64();
-                    for (seed, v) in &hunt.broken {
-                        println!(
-                            "{:<36} SKIPPED seed {seed} ({}), which breaks without it: {v}",
-                            bug.name,
-                            bug.favours.name()
-                        );
-                    }
-                    match hunt.found {
-                        Some(f) => println!(
-                            "{:<36} {:>4} seeds {took:>6.1} s  {:<11} {}",
-                            bug.name,
-                            f.seeds,
-                            bug.favours.name(),
-                            f.violation
-                        ),
-                        None => {
-                            println!("{:<36} NOT FOUND in {most} seeds, {took:.1} s", bug.name);
-                            missed.lock().unwrap_or_else(|e| e.into_inner()).push(bug.name);
-                        }
+                    if !hunt(bug, from, most) {
+                        unseen.lock().unwrap_or_else(|e| e.into_inner()).push(bug.name);
                     }
                 }
             });
         }
     });
-    let missed = missed.into_inner().unwrap_or_else(|e| e.into_inner());
-    println!("{} of {} found", bugs.len() - missed.len(), bugs.len());
+    missed.extend(unseen.into_inner().unwrap_or_else(|e| e.into_inner()));
+    println!("{} of {} found", bugs.len() + tested - missed.len(), bugs.len() + tested);
     if missed.is_empty() { Ok(()) } else { Err(format!("not found: {}", missed.join(", "))) }
+}
+
+/// Hunts one exhibit, and prints its line of the table.
+fn hunt(bug: &Bug, from: u64, most: u64) -> bool {
+    let began = Instant::now();
+    let hunt = museum::hunt(bug, from, most, Rules::default());
+    let (name, temper, took) = (bug.name, bug.favours.name(), began.elapsed().as_secs_f64());
+    match &hunt.found {
+        Some(f) => {
+            let violation: String = f.violation.to_string().chars().take(160).collect();
+            println!("{name:<38} {:>4} seeds (seed {}, {temper}) {took:>6.1} s  {violation}", f.seeds, f.seed);
+        }
+        None => println!("{name:<38} NOT FOUND in {most} seeds ({temper}), {took:.1} s"),
+    }
+    if let Some((seed, v)) = hunt.broken.first() {
+        let seeds: Vec<String> = hunt.broken.iter().map(|(seed, _)| seed.to_string()).collect();
+        let n = seeds.len();
+        println!("  skipped {n} seeds ({temper}) that break without it: {}; seed {seed}: {v}", seeds.join(", "));
+    }
+    hunt.found.is_some()
+}
+
+/// Prints the lines of exhibits that tests show, by what `cargo test` printed into a file; says which are missing.
+fn shown_by_tests(path: &str) -> Result<Vec<&'static str>, String> {
+    let passed = museum::passed(&std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?);
+    let mut missed = Vec::new();
+    for (test, bugs) in museum::TESTS {
+        for name in *bugs {
+            if passed.contains(*test) {
+                println!("{name:<38} by its test ({test})");
+            } else {
+                println!("{name:<38} NOT SHOWN: {test} has not passed");
+                missed.push(*name);
+            }
+        }
+    }
+    Ok(missed)
 }
 
 fn crash_points(flags: &Flags) -> Result<(), String> {

@@ -101,7 +101,7 @@ fn compactions(mut o: Options, rng: &mut Rng) -> Options {
     o.faults = FaultOptions { filter: 200 * MS, lag: 2 * SEC, ..FaultOptions::default() };
     o.faults.chances.overtake = 300_000;
     o.faults.chances.linger = *rng.pick(&[0, 5_000, 30_000]);
-    o.faults.chances.tarry = *rng.pick(&[0, 300_000]);
+    o.faults.chances.tarry = *rng.pick(&[0, 500_000, 500_000]);
     o
 }
 

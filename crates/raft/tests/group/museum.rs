@@ -29,6 +29,7 @@ const SCRIPTS: &[&str] = &[
     "backs-off-across-the-cut",
     "defortify-forgotten",
     "lost-acknowledgements-unnoticed",
+    "old-term-costs-a-whole-wait",
     "pre-vote-skipped",
     "stays-tired-when-heard-again",
     "votes-right-after-restart",

@@ -66,7 +66,11 @@ impl World<'_> {
     /// The bound of compaction has just come into use: a compaction that begins at once is the worst for those who read.
     pub(super) fn compact_at_once(&mut self, i: usize) {
         let on = self.options.faults.filter > 0 && !self.faults.is_over();
-        if on && self.hosts[i].rng.chance(600_000) {
+        if !on || !self.hosts[i].rng.chance(600_000) {
+            return;
+        }
+        let passes = if self.options.faults.chances.tarry > 0 { 3 } else { 1 };
+        for _ in 0..passes {
             let host = &mut self.hosts[i];
             let mut rng = host.rng.fork();
             if host.disk.compact_some(&mut rng).is_ok_and(|dropped| dropped > 0) {
