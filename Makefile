@@ -147,7 +147,7 @@ sim-debug:
 
 # Most exhibits are hunted by seeds; those that seeds cannot show have tests, and the table has both.
 MUSEUM_TESTS := $(CARGO_TARGET_DIR)/museum-tests.txt
-NODE_MUSEUM := --release --locked -p flotilla-node --features flotilla-node/museum,flotilla-node/sim
+NODE_MUSEUM := --release --locked -p flotilla-node -p flotilla-placement --features flotilla-node/museum,flotilla-node/sim
 RAFT_MUSEUM := --release --locked -p flotilla-raft --features museum
 museum:
 	@$(CARGO) build -q $(WORLD)

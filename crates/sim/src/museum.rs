@@ -108,7 +108,7 @@ pub const BUGS: &[Bug] = &[
 /// passes if what it runs fails with each of them.
 pub const TESTS: &[(&str, &[&str])] = &[
     (
-        "flotilla_node::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        "node::tests::each_of_these_tests_fails_when_its_bug_is_planted",
         &[
             "any-write-ends-the-writing-bound",
             "call-of-an-earlier-life",
@@ -132,12 +132,16 @@ pub const TESTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "flotilla_node::closed::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        "node::closed::tests::each_of_these_tests_fails_when_its_bug_is_planted",
         &["closed-group-left-at-a-later-value", "closed-over-a-gap"],
     ),
     (
-        "flotilla_node::closing::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        "node::closing::tests::each_of_these_tests_fails_when_its_bug_is_planted",
         &["closed-stream-counts-from-one-again"],
+    ),
+    (
+        "placement::sequencer::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        &["refused-ceiling-blocks-the-next"],
     ),
     ("closed::each_of_these_tests_fails_when_its_bug_is_planted", &["closed-by-an-old-leader"]),
     ("depth::each_of_these_tests_fails_when_its_bug_is_planted", &["depth-not-remembered"]),
@@ -248,10 +252,10 @@ mod tests {
 
     #[test]
     fn a_test_has_passed_when_cargo_says_so() {
-        let printed = "     Running unittests src/lib.rs (/t/release/deps/flotilla_node-3c84f2)\n\
+        let printed = "     Running unittests src/lib.rs (/t/release/deps/node-3c84f2)\n\
             test closed::tests::one ... ok\ntest closed::tests::two ... FAILED\n\
                  Running tests/group/main.rs (/t/release/deps/group-77)\ntest a::b ... ok\ntest c ... ignored\n";
         let names: Vec<String> = passed(printed).into_iter().collect();
-        assert_eq!(names, ["flotilla_node::closed::tests::one", "group::a::b"]);
+        assert_eq!(names, ["node::closed::tests::one", "group::a::b"]);
     }
 }
