@@ -29,10 +29,12 @@ pub enum Temper {
     Crowd,
     /// Leaders that lose some of the others and not all, and are asked all the same.
     Partings,
+    /// One leader after the other, each overthrown before anybody hears of it.
+    Coups,
 }
 
 impl Temper {
-    pub const ALL: [Temper; 7] = [
+    pub const ALL: [Temper; 8] = [
         Temper::Drawn,
         Temper::Compactions,
         Temper::SlowDisks,
@@ -40,6 +42,7 @@ impl Temper {
         Temper::CutLogs,
         Temper::Crowd,
         Temper::Partings,
+        Temper::Coups,
     ];
 
     /// As the command line says it.
@@ -52,6 +55,7 @@ impl Temper {
             Temper::CutLogs => "cut-logs",
             Temper::Crowd => "crowd",
             Temper::Partings => "partings",
+            Temper::Coups => "coups",
         }
     }
 
@@ -72,6 +76,7 @@ impl Temper {
             Temper::CutLogs => cut_logs(drawn, rng),
             Temper::Crowd => crowd(drawn, rng),
             Temper::Partings => partings(drawn, rng),
+            Temper::Coups => coups(drawn, rng),
         };
         // Somebody must be left.
         let deaf = bent.deaf && bent.nodes > 1;
@@ -188,6 +193,25 @@ fn partings(mut o: Options, rng: &mut Rng) -> Options {
     o.faults = FaultOptions { partial: every, bridge: every, one_way: every, cut: every, ..FaultOptions::default() };
     o.faults.lag = *rng.pick(&[0, every]);
     o.faults.reset = *rng.pick(&[0, every]);
+    o
+}
+
+/// Short terms, and clients that always have something to say to whoever leads.
+fn coups(mut o: Options, rng: &mut Rng) -> Options {
+    o.nodes = *rng.pick(&[3, 3, 5]);
+    o.ranges = rng.between(1, 3);
+    o.keys = o.ranges * 10;
+    o.clients = *rng.pick(&[8, 16]);
+    o.think = *rng.pick(&[5, 20]) * MS;
+    o.patience = *rng.pick(&[300, 1_000]) * MS;
+    o.mix = Mix { put: 10, wrong: 0, ..o.mix };
+    o.net = faithful(NetOptions { delay: (50_000, 50_000 + *rng.pick(&[1, 5]) * MS), ..o.net });
+    o.disk.write.1 = 30_000 + *rng.pick(&[1, 10, 30]) * MS;
+    o.faulty_for = o.faulty_for.max(16 * SEC);
+    (o.flags.change, o.flags.timeouts) = (true, *rng.pick(&[(500, 500), (1_000, 1_000)]));
+    let crash = *rng.pick(&[0, 3, 6]) * SEC;
+    o.faults = FaultOptions { crash, ..FaultOptions::default() };
+    o.faults.chances.coup = *rng.pick(&[500_000, 800_000, 950_000]);
     o
 }
 
