@@ -145,9 +145,16 @@ sim-debug:
 	@a="$$($(SIM) determinism --seeds 50)"; b="$$($(ASSERTING)/release/flotilla-sim determinism --seeds 50)"; \
 		printf 'release:    %s\nasserting:  %s\n' "$$a" "$$b"; [ "$$a" = "$$b" ]
 
+# Most exhibits are hunted by seeds; those that seeds cannot show have tests, and the table has both.
+MUSEUM_TESTS := $(CARGO_TARGET_DIR)/museum-tests.txt
+NODE_MUSEUM := --release --locked -p flotilla-node -p flotilla-placement --features flotilla-node/museum,flotilla-node/sim
+RAFT_MUSEUM := --release --locked -p flotilla-raft --features museum
 museum:
 	@$(CARGO) build -q $(WORLD)
-	@$(SIM) museum
+	@echo "tests that plant a bug: $(MUSEUM_TESTS)"
+	@$(CARGO) test $(NODE_MUSEUM) --tests --no-fail-fast -- each_of_these_tests_fails > "$(MUSEUM_TESTS)" 2>&1 || true
+	@$(CARGO) test $(RAFT_MUSEUM) --tests --no-fail-fast -- museum::planted >> "$(MUSEUM_TESTS)" 2>&1 || true
+	@$(SIM) museum --tests "$(MUSEUM_TESTS)"
 
 explore:
 	@$(CARGO) run --release --locked -p flotilla-raft --example explore

@@ -71,7 +71,8 @@ impl Founding {
 const IDENTITY: &str = "identity";
 const INCARNATION: &str = "incarnation";
 const DIRECTORY: &str = "directory";
-const BOUND: &str = "filter bound";
+/// The name of the record with the bound of compaction.
+pub const BOUND: &str = "filter bound";
 const PROMISED: &str = "longest promise";
 const DEPTH: &str = "depth";
 const HEARD: &str = "depth of peers";

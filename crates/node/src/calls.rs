@@ -19,6 +19,13 @@ use std::sync::Arc;
 /// How long to wait before asking again when nobody was known to ask.
 pub(crate) const PAUSE: Tick = Tick::ms(10);
 
+/// When that is. Everything that waits is tried in the same step: calls that kept times of their own would wake the node
+/// a hundred times a second each.
+pub(crate) fn after_pause(now: Tick) -> Tick {
+    let at = now + PAUSE;
+    if base::bug!("every-waiting-call-wakes-the-node") { at } else { Tick(at.0.next_multiple_of(PAUSE.0)) }
+}
+
 /// How far a call has come.
 #[derive(Debug)]
 pub(crate) enum State {
@@ -281,7 +288,7 @@ impl<E: Engine> Node<E> {
         let Some(call) = self.calls.open.get_mut(&id) else { return };
         let Some(to) = to.filter(|s| *s != own) else {
             marker!("call.no leader known");
-            call.state = State::Parked(now + PAUSE);
+            call.state = State::Parked(after_pause(now));
             return;
         };
         let ask = match &call.ask {
@@ -364,7 +371,7 @@ impl<E: Engine> Node<E> {
                 // otherwise be asked as fast as frames travel.
                 marker!("call.asked the wrong node");
                 let at_once = better && !std::mem::replace(&mut call.misled, true);
-                call.state = State::Parked(if at_once { now } else { now + PAUSE });
+                call.state = State::Parked(if at_once { now } else { after_pause(now) });
             }
             result => {
                 if let Ok(o) = &result {
@@ -426,7 +433,7 @@ impl<E: Engine> Node<E> {
                     },
                     Asked::Compact(_, r) => (ClientAsk::Compact(r), now + self.config.election_timeout),
                 };
-                self.calls.put(id, Call { ask, deadline, state: State::Parked(now + PAUSE), misled: false });
+                self.calls.put(id, Call { ask, deadline, state: State::Parked(after_pause(now)), misled: false });
             }
             Origin::Remote(store, id) => {
                 let range = range.unwrap_or(RangeId::META);

@@ -1,6 +1,6 @@
 //! Calls over several ranges: each part read at the same X, wherever its range is led.
 
-use crate::calls::{PAUSE, State};
+use crate::calls::{State, after_pause};
 use crate::effects::{ClientAsk, Effects};
 use crate::frame::{Ask, Part};
 use crate::node::{Node, Work, turn};
@@ -76,7 +76,7 @@ impl<E: Engine> Node<E> {
             if p.done.is_some() || p.asked.is_some() || now < p.retry_at {
                 continue;
             }
-            (p.asked_at, p.retry_at) = (now, now + PAUSE);
+            (p.asked_at, p.retry_at) = (now, after_pause(now));
             if p.settled.is_some() && compacted < self.bounds.floor() && !base::bug!("hash-below-the-floor") {
                 marker!("hash.bound has passed it");
                 overtaken = true;
@@ -89,7 +89,7 @@ impl<E: Engine> Node<E> {
             self.ask_part((id, i as u32), p, (x, compacted, call.deadline), now, work);
         }
         if overtaken {
-            call.state = State::Parked(now + PAUSE);
+            call.state = State::Parked(after_pause(now));
         } else if parts.iter().all(|p| p.done.is_some()) {
             marker!("call.all parts are there");
             let done = parts.iter_mut().filter_map(|p| p.done.take()).collect();

@@ -717,13 +717,14 @@ fn an_offer_that_nobody_answers_ends() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 23] = [
+    let cases: [(&'static str, fn()); 24] = [
         (
             "depth-forgotten-with-the-next-life",
             crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
         ),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),
         ("snapshots-of-an-earlier-life", a_new_life_of_a_store_ends_the_snapshots_of_the_last_one),
+        ("marks-of-a-replaced-state", marks_seen_before_a_snapshot_goes_in_are_left_alone),
         ("candidate-takes-a-snapshot", whoever_may_be_elected_without_another_word_takes_no_snapshot),
         ("nothing-heard-after-a-failed-install", a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone),
         ("newest-hash-refused", whoever_names_no_revision_is_never_told_that_its_hash_is_compacted),

@@ -220,7 +220,7 @@ impl Sequencer {
     /// The proposal of a ceiling was refused (leadership is being handed over, say): it may be wanted again. A sequencer
     /// that was closing issues nothing all the same: the proposal of a lower ceiling is not known to be lost for ever.
     pub fn refused(&mut self, ceiling: Revision) {
-        if self.asked == Some(ceiling) {
+        if self.asked == Some(ceiling) && !base::bug!("refused-ceiling-blocks-the-next") {
             marker!("sequencer.raise refused");
             self.asked = None;
         }
@@ -339,5 +339,14 @@ mod tests {
         assert_eq!(serve(&mut s), vec![(1, 1, 3)]);
         s.ask(fetch(1, 6, 6, 1));
         assert_eq!(serve(&mut s), vec![], "a fetch of its earlier life");
+    }
+
+    #[cfg(feature = "museum")]
+    #[test]
+    fn each_of_these_tests_fails_when_its_bug_is_planted() {
+        base::museum::plant("refused-ceiling-blocks-the-next");
+        let failed = std::panic::catch_unwind(a_raise_that_was_refused_is_wanted_again).is_err();
+        base::museum::plant("");
+        assert!(failed, "it is not noticed");
     }
 }

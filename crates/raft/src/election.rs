@@ -278,7 +278,14 @@ impl Group {
     pub(crate) fn on_pre_vote_ack(&mut self, ctx: &mut Ctx, from: Member, m: VoteAnswer, out: &mut Output) {
         self.learn_commit(ctx, m.commit, out);
         if !m.granted && m.term > self.hard.term {
-            return self.become_follower(ctx, m.term, None, out);
+            let campaigned = self.role == Role::PreCandidate;
+            self.become_follower(ctx, m.term, None, out);
+            if campaigned && self.election != base::Tick::FAR && !base::bug!("old-term-costs-a-whole-wait") {
+                // it was refused for its term, which it knows now, and not for its log
+                marker!("raft.pre_vote.term_learnt");
+                self.arm_election_soon(ctx);
+            }
+            return;
         }
         let ours = if m.granted { m.term == self.hard.term.next() } else { m.term <= self.hard.term };
         if self.role == Role::PreCandidate && ours {

@@ -33,6 +33,7 @@ pub mod options;
 pub mod report;
 #[cfg(feature = "world")]
 pub mod runner;
+pub mod tempers;
 pub mod workload;
 #[cfg(feature = "world")]
 pub mod world;

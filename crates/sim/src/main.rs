@@ -6,6 +6,7 @@ use sim::check::{Rules, dump};
 use sim::museum::{self, BUGS, Bug};
 use sim::options::Options;
 use sim::report::{Part, Totals};
+use sim::tempers::Temper;
 use sim::{runner, world};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -16,11 +17,11 @@ use std::time::{Duration, Instant, SystemTime};
 const USAGE: &str = "\
 flotilla-sim: the other world
 
-  sim [--seeds N] [--minutes M] [--from SEED] [--cores C] [--markers]   fresh seeds, one table
-  sim --seed N [--trace] [--dump FILE]                      one seed, explained
+  sim [--seeds N] [--minutes M] [--from SEED] [--temper T] [--cores C] [--markers]   fresh seeds, one table
+  sim --seed N [--temper T] [--plant BUG] [--trace] [--dump FILE]   one seed, explained
   fixed                                                     the seeds of tests/seeds.txt
   canary                                                    a planted bug must be found
-  museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N]   every planted bug must be found
+  museum [--only NAME] [--max-seeds N] [--from SEED] [--rotate N] [--tests FILE]   every planted bug must be found
   crash-points [--recoveries N]                             every crash point of a run on one disk
   determinism [--seeds N]                                   every seed twice, equal to the byte
 ";
@@ -74,15 +75,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// The temper that all seeds of this run are to have, instead of their own.
+fn temper(flags: &Flags) -> Result<Option<Temper>, String> {
+    let Some(name) = flags.text("--temper") else { return Ok(None) };
+    Temper::named(name).map(Some).ok_or_else(|| {
+        let names: Vec<&str> = Temper::ALL.iter().map(|t| t.name()).collect();
+        format!("there is no temper {name:?}, only {}", names.join(", "))
+    })
+}
+
 /// One seed, if wanted with one line per event.
 fn one(seed: u64, flags: &Flags) -> Result<(), String> {
-    println!("{}", Options::of(seed));
+    let options = temper(flags)?.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
+    println!("{options}");
+    if let Some(bug) = flags.text("--plant") {
+        let bug = BUGS.iter().find(|b| b.name == bug).ok_or("there is no such bug in the museum")?;
+        base::museum::plant(bug.name);
+    }
     let mut print = |now: u64, line: std::fmt::Arguments<'_>| {
         println!("{:>12}.{:06} {line}", now / 1_000_000, now % 1_000_000);
     };
     let began = Instant::now();
     let tracer: Option<world::Tracer<'_>> = if flags.has("--trace") { Some(&mut print) } else { None };
-    let out = runner::run_seed(seed, tracer);
+    let out = runner::run(&options, Rules::default(), tracer);
     if let Some(path) = flags.text("--dump") {
         std::fs::write(path, dump(&out.history)).map_err(|e| format!("{path}: {e}"))?;
     }
@@ -114,16 +129,16 @@ struct Sum {
 }
 
 /// Runs seeds on several threads until `more` says that it is enough, or one fails.
-fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> Sum {
+fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<Options> + Sync) -> Sum {
     let shared = Shared { next: AtomicU64::new(from), stop: AtomicBool::new(false), sum: Mutex::default() };
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
                 while !shared.stop.load(Ordering::Relaxed) {
                     let n = shared.next.fetch_add(1, Ordering::Relaxed);
-                    let Some(seed) = more(n) else { return };
+                    let Some(options) = more(n) else { return };
                     let (began, core_began) = (Instant::now(), on_core());
-                    let out = runner::run_seed(seed, None);
+                    let out = runner::run(&options, Rules::default(), None);
                     let mut sum = shared.sum.lock().unwrap_or_else(|e| e.into_inner());
                     sum.totals.merge(&out.totals);
                     sum.seeds += 1;
@@ -133,7 +148,7 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<u64> + Sync) -> 
                     sum.on_core += on_core().saturating_sub(core_began);
                     if let Some(v) = out.violation {
                         shared.stop.store(true, Ordering::Relaxed);
-                        sum.broken.get_or_insert((seed, v.to_string()));
+                        sum.broken.get_or_insert((options.seed, v.to_string()));
                     }
                 }
             });
@@ -163,8 +178,10 @@ fn fresh(flags: &Flags) -> Result<(), String> {
     let most = seeds.unwrap_or(if minutes.is_some() { u64::MAX } else { 200 });
     let until = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(60 * 24));
     println!("seeds from {from}");
-    let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then_some(n));
-    report(&sum, true, flags.has("--markers"))
+    let bent = temper(flags)?;
+    let of = |seed| bent.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
+    let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then(|| of(n)));
+    report(&sum, bent.is_none(), flags.has("--markers"))
 }
 
 fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String> {
@@ -233,14 +250,14 @@ fn fixed(flags: &Flags) -> Result<(), String> {
         .filter_map(|l| l.split('#').next().map(str::trim).filter(|l| !l.is_empty()))
         .map(|l| l.parse().map_err(|_| format!("{path}: not a seed: {l}")))
         .collect::<Result<_, _>>()?;
-    let sum = run_many(cores(flags)?, 0, |n| seeds.get(n as usize).copied());
+    let sum = run_many(cores(flags)?, 0, |n| seeds.get(n as usize).copied().map(Options::of));
     report(&sum, false, false)
 }
 
 /// The bird in the mine: if this bug is not found, the simulator is blind.
 fn canary() -> Result<(), String> {
     let bug = BUGS.iter().find(|b| b.name == museum::CANARY).ok_or("the canary is not in the museum")?;
-    match museum::hunt(bug, 1, 50, Rules::default()) {
+    match museum::hunt(bug, 1, 50, Rules::default()).found {
         Some(f) => {
             println!("canary {}: found in {} seeds (seed {}): {}", bug.name, f.seeds, f.seed, f.violation);
             Ok(())
@@ -249,7 +266,7 @@ fn canary() -> Result<(), String> {
     }
 }
 
-/// Every exhibit, or one, or a few that change from day to day.
+/// Every exhibit, or one, or a few that change from day to day; those that tests show, if their output is given.
 fn all_bugs(flags: &Flags) -> Result<(), String> {
     let (most, from) = (flags.number("--max-seeds")?.unwrap_or(500), flags.number("--from")?.unwrap_or(1));
     let mut bugs: Vec<&Bug> = match flags.text("--only") {
@@ -266,28 +283,60 @@ fn all_bugs(flags: &Flags) -> Result<(), String> {
     if bugs.is_empty() {
         return Err("there is no such bug in the museum".to_string());
     }
-    let (next, missed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let mut missed = flags.text("--tests").map_or(Ok(Vec::new()), shown_by_tests)?;
+    let tested = flags.text("--tests").map_or(0, |_| museum::TESTS.iter().map(|(_, bugs)| bugs.len()).sum());
+    let (next, unseen) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..cores(flags).unwrap_or(1) {
             scope.spawn(|| {
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let began = Instant::now();
-                    let found = museum::hunt(bug, from, most, Rules::default());
-                    let took = began.elapsed().as_secs_f64();
-                    match found {
-                        Some(f) => println!("{:<36} {:>4} seeds {took:>6.1} s  {}", bug.name, f.seeds, f.violation),
-                        None => {
-                            println!("{:<36} NOT FOUND in {most} seeds, {took:.1} s", bug.name);
-                            missed.lock().unwrap_or_else(|e| e.into_inner()).push(bug.name);
-                        }
+                    if !hunt(bug, from, most) {
+                        unseen.lock().unwrap_or_else(|e| e.into_inner()).push(bug.name);
                     }
                 }
             });
         }
     });
-    let missed = missed.into_inner().unwrap_or_else(|e| e.into_inner());
-    println!("{} of {} found", bugs.len() - missed.len(), bugs.len());
+    missed.extend(unseen.into_inner().unwrap_or_else(|e| e.into_inner()));
+    println!("{} of {} found", bugs.len() + tested - missed.len(), bugs.len() + tested);
     if missed.is_empty() { Ok(()) } else { Err(format!("not found: {}", missed.join(", "))) }
+}
+
+/// Hunts one exhibit, and prints its line of the table.
+fn hunt(bug: &Bug, from: u64, most: u64) -> bool {
+    let began = Instant::now();
+    let hunt = museum::hunt(bug, from, most, Rules::default());
+    let (name, temper, took) = (bug.name, bug.favours.name(), began.elapsed().as_secs_f64());
+    match &hunt.found {
+        Some(f) => {
+            let violation: String = f.violation.to_string().chars().take(160).collect();
+            println!("{name:<38} {:>4} seeds (seed {}, {temper}) {took:>6.1} s  {violation}", f.seeds, f.seed);
+        }
+        None => println!("{name:<38} NOT FOUND in {most} seeds ({temper}), {took:.1} s"),
+    }
+    if let Some((seed, v)) = hunt.broken.first() {
+        let seeds: Vec<String> = hunt.broken.iter().map(|(seed, _)| seed.to_string()).collect();
+        let n = seeds.len();
+        println!("  skipped {n} seeds ({temper}) that break without it: {}; seed {seed}: {v}", seeds.join(", "));
+    }
+    hunt.found.is_some()
+}
+
+/// Prints the lines of exhibits that tests show, by what `cargo test` printed into a file; says which are missing.
+fn shown_by_tests(path: &str) -> Result<Vec<&'static str>, String> {
+    let passed = museum::passed(&std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?);
+    let mut missed = Vec::new();
+    for (test, bugs) in museum::TESTS {
+        for name in *bugs {
+            if passed.contains(*test) {
+                println!("{name:<38} by its test ({test})");
+            } else {
+                println!("{name:<38} NOT SHOWN: {test} has not passed");
+                missed.push(*name);
+            }
+        }
+    }
+    Ok(missed)
 }
 
 fn crash_points(flags: &Flags) -> Result<(), String> {

@@ -4,6 +4,8 @@
 use crate::check::{Rules, Violation};
 use crate::options::Options;
 use crate::runner;
+use crate::tempers::Temper;
+use std::collections::BTreeSet;
 
 /// One exhibit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,14 +14,30 @@ pub struct Bug {
     pub name: &'static str,
     /// What it does, in a few words.
     pub what: &'static str,
+    /// What the seeds that hunt it are bent towards.
+    pub favours: Temper,
 }
 
 const fn bug(name: &'static str, what: &'static str) -> Bug {
-    Bug { name, what }
+    Bug { name, what, favours: Temper::Drawn }
 }
 
-/// All exhibits that a world can show. Others are shown by small worlds of the Raft core (`museum` in
-/// `crates/raft/tests/random.rs`) and by tests of their own in `crates/node`; `docs/museum.md` lists them.
+impl Bug {
+    /// Seldom met by a seed as it is drawn: hunted by seeds in this temper.
+    const fn under(self, favours: Temper) -> Bug {
+        Bug { favours, ..self }
+    }
+
+    /// The world of this seed in which it is hunted.
+    pub fn options(&self, seed: u64) -> Options {
+        match self.favours {
+            Temper::Drawn => Options::of(seed),
+            temper => temper.on(Options::draw(seed)),
+        }
+    }
+}
+
+/// All exhibits that a world shows. The others are in [`TESTS`].
 pub const BUGS: &[Bug] = &[
     bug("ack-before-fsync", "a follower acknowledges what its disk does not have yet"),
     bug("alone-and-stuck-awake", "a lone leader with a slow disk wakes itself until the disk has written"),
@@ -37,7 +55,8 @@ pub const BUGS: &[Bug] = &[
     bug("closed-range-stays-in-its-group", "a range that is written to is still closed with the idle ones"),
     bug("closed-without-a-position", "a follower counts a closed revision before it has applied what belongs to it"),
     bug("commit-beyond-match", "a follower commits beyond what is known to match"),
-    bug("commit-older-term-by-counting", "an entry of an older term is committed by counting copies"),
+    bug("commit-older-term-by-counting", "an entry of an older term is committed by counting copies")
+        .under(Temper::Coups),
     bug("commit-vector-over-divergent-tail", "a commit index without entries is taken over a divergent tail"),
     bug("compare-sees-own-writes", "a nested compare sees what its own transaction wrote"),
     bug("count-honours-limit", "count counts what is returned, not what is there"),
@@ -47,25 +66,30 @@ pub const BUGS: &[Bug] = &[
     bug("delete-of-nothing-counts", "a delete that finds nothing takes a revision"),
     bug("drift-counted-once", "a lease is shortened for one clock's drift, not for both"),
     bug("emptied-disk-comes-back", "a store that lost its disk takes part under its old name"),
+    bug("every-waiting-call-wakes-the-node", "calls that wait for a leader are tried again each at a time of its own")
+        .under(Temper::Crowd),
     bug("fetch-repeat-issues-anew", "a repeated fetch gets new numbers"),
     bug("filter-ignores-pins", "compaction removes what a reader still reads"),
-    bug("filter-under-a-reader", "a read is admitted below the bound of the filter"),
-    bug("floor-forgets-the-bound-being-written", "a read is admitted below a bound on its way to the disk"),
+    bug("filter-under-a-reader", "a read is admitted below the bound of the filter").under(Temper::Compactions),
+    bug("floor-forgets-the-bound-being-written", "a read is admitted below a bound on its way to the disk")
+        .under(Temper::Compactions),
     bug("frame-taken-twice", "a frame that comes again is taken again"),
-    bug("issue-above-ceiling", "the sequencer issues above what is replicated"),
-    bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch"),
+    bug("issue-above-ceiling", "the sequencer issues above what is replicated").under(Temper::Crowd),
+    bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch")
+        .under(Temper::Supporters),
     bug("no-effect-reply-ahead", "a reply without effect leaves before what it describes is committed"),
     bug("mark-dropped-over-a-version", "a delete mark is removed although an older version lies beneath"),
     bug("old-disk-comes-back", "a store is restarted on an old copy of its disk"),
     bug("own-copy-counts-before-written", "a leader counts its own copy before its disk has it"),
     bug("own-filter-before-numbering", "a scan filters on the revision of its own transaction before that is known"),
-    bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read"),
+    bug("read-confirmed-for-old-term", "a read round of an earlier leadership confirms a read").under(Temper::Partings),
     bug("restart-forgets-what-was-shown", "a restarted node reads from its replicas before it knows what it has shown"),
-    bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to"),
-    bug("reused-read-context", "a read round is confirmed by answers to an earlier one"),
-    bug("sequencer-forgotten", "a node whose meta replica follows the sequencer asks nobody for numbers"),
+    bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to")
+        .under(Temper::Supporters),
+    bug("reused-read-context", "a read round is confirmed by answers to an earlier one").under(Temper::Partings),
+    bug("sequencer-forgotten", "a node whose meta replica follows the sequencer asks nobody for numbers")
+        .under(Temper::SlowDisks),
     bug("serializable-behind-what-was-shown", "a serializable read is older than what the node has shown"),
-    bug("snapshot-drops-the-tail", "installing a snapshot loses entries behind it"),
     bug("stale-read-after-pause", "an answer under a lease is handed over without looking at the clock"),
     bug("sub-order-lost", "operations of one transaction are ordered by key alone"),
     bug("tells-itself-what-is-closed", "a node waits for itself to be told, and wakes without end"),
@@ -77,8 +101,83 @@ pub const BUGS: &[Bug] = &[
     bug("vote-forgotten-on-restart", "a vote is not read back at boot"),
     bug("vote-while-fortified", "a follower votes while its leader holds a lease"),
     bug("waits-awake-for-a-late-gate", "a node wakes itself until the lease gate has answered"),
-    bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index"),
+    bug("written-aba", "the completion of an old write acknowledges a newer entry at the same index")
+        .under(Temper::SlowDisks),
     bug("written-without-sync", "the writer reports what it has not synced"),
+];
+
+/// Those that are shown by tests of their own: the test, by the name of its binary and its own, and what it plants. It
+/// passes if what it runs fails with each of them.
+pub const TESTS: &[(&str, &[&str])] = &[
+    (
+        "node::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        &[
+            "any-write-ends-the-writing-bound",
+            "call-of-an-earlier-life",
+            "candidate-takes-a-snapshot",
+            "closed-over-a-fetch-in-flight",
+            "depth-forgotten-with-the-next-life",
+            "frame-too-large-to-send",
+            "hash-below-the-floor",
+            "lapse-unnoticed",
+            "lease-outlives-leadership",
+            "longest-promise-forgotten",
+            "marks-of-a-replaced-state",
+            "newest-hash-refused",
+            "no-bound-on-waiting-calls",
+            "nothing-heard-after-a-failed-install",
+            "numbers-of-an-older-sequencer",
+            "only-the-newest-revision-meets-the-floor",
+            "parts-of-two-revisions",
+            "silent-sender-keeps-its-slot",
+            "slow-sender-loses-its-slot",
+            "snapshot-sent-without-a-pin",
+            "snapshots-of-an-earlier-life",
+        ],
+    ),
+    (
+        "node::closed::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        &["closed-group-left-at-a-later-value", "closed-over-a-gap"],
+    ),
+    (
+        "node::closing::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        &["closed-stream-counts-from-one-again"],
+    ),
+    (
+        "placement::sequencer::tests::each_of_these_tests_fails_when_its_bug_is_planted",
+        &["refused-ceiling-blocks-the-next"],
+    ),
+    ("closed::each_of_these_tests_fails_when_its_bug_is_planted", &["closed-by-an-old-leader"]),
+    ("depth::each_of_these_tests_fails_when_its_bug_is_planted", &["depth-not-remembered"]),
+    (
+        "eyes::each_of_these_tests_fails_when_its_bug_is_planted",
+        &["hash-without-the-overlay", "late-follower-hears-no-commit", "transfer-burns-numbers"],
+    ),
+    ("loss::each_of_these_tests_fails_when_its_bug_is_planted", &["calls-into-the-void"]),
+    ("patience::each_of_these_tests_fails_when_its_bug_is_planted", &["follows-the-sequencer-without-rest"]),
+    ("stop::each_of_these_tests_fails_when_its_bug_is_planted", &["stops-without-an-answer"]),
+    (
+        "group::museum::planted::walks_find",
+        &[
+            "campaign-with-old-conf",
+            "defortify-forgotten",
+            "joint-counts-one-half",
+            "snapshot-drops-the-tail",
+            "two-changes-at-once",
+        ],
+    ),
+    (
+        "group::museum::planted::scripts_find",
+        &[
+            "campaigner-keeps-its-promises",
+            "leaves-while-a-snapshot-arrives",
+            "lost-acknowledgements-unnoticed",
+            "old-term-costs-a-whole-wait",
+            "pre-vote-skipped",
+            "stays-tired-when-heard-again",
+            "votes-right-after-restart",
+        ],
+    ),
 ];
 
 /// The one that every run of CI must find.
@@ -92,14 +191,33 @@ pub const OFTEN: &[&str] = &[
     "bounds-of-another-command",
     "capture-skips-marks",
     "clock-beyond-its-bound",
+    "closed-over-what-is-not-in-the-log",
+    "closed-range-stays-in-its-group",
+    "closed-without-a-position",
+    "commit-older-term-by-counting",
+    "compare-sees-own-writes",
     "count-honours-limit",
     "deaf-leader-is-asked-for-ever",
     "delete-of-nothing-counts",
     "emptied-disk-comes-back",
+    "every-waiting-call-wakes-the-node",
     "fetch-repeat-issues-anew",
     "frame-taken-twice",
+    "issue-above-ceiling",
+    "mark-dropped-over-a-version",
     "no-effect-reply-ahead",
     "old-disk-comes-back",
+    "own-copy-counts-before-written",
+    "own-filter-before-numbering",
+    "reused-read-context",
+    "sequencer-forgotten",
+    "serializable-behind-what-was-shown",
+    "sub-order-lost",
+    "tells-itself-what-is-closed",
+    "truncate-unapplied-log",
+    "txn-branch-swapped",
+    "version-not-reset-after-delete",
+    "vote-forgotten-on-restart",
 ];
 
 /// How a bug was found.
@@ -111,18 +229,59 @@ pub struct Found {
     pub violation: Violation,
 }
 
+/// What became of a hunt.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Hunt {
+    pub found: Option<Found>,
+    /// Seeds that break without the bug, and how: each is a finding in our own code, and none in the museum.
+    pub broken: Vec<(u64, Violation)>,
+}
+
 /// Plants a bug and runs seeds until one finds it that finds nothing without it.
-pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Option<Found> {
-    base::museum::plant(bug.name);
-    let found = (0..most).find_map(|n| {
-        let (seed, options) = (first + n, Options::of(first + n));
-        let violation = runner::run(&options, rules, None).violation?;
-        // What breaks without the bug, too, is not this bug.
-        base::museum::plant("");
-        let sound = runner::run(&options, rules, None).violation.is_none();
+pub fn hunt(bug: &Bug, first: u64, most: u64, rules: Rules) -> Hunt {
+    let mut hunt = Hunt::default();
+    for seed in first..first + most {
+        let options = bug.options(seed);
         base::museum::plant(bug.name);
-        sound.then_some(Found { seed, seeds: n + 1, violation })
-    });
-    base::museum::plant("");
-    found
+        let violation = runner::run(&options, rules, None).violation;
+        base::museum::plant("");
+        let Some(violation) = violation else { continue };
+        // What breaks without the bug, too, is not this bug.
+        match runner::run(&options, rules, None).violation {
+            Some(own) => hunt.broken.push((seed, own)),
+            None => {
+                hunt.found = Some(Found { seed, seeds: seed - first + 1, violation });
+                break;
+            }
+        }
+    }
+    hunt
+}
+
+/// The tests that passed, by the name of their binary and their own, in what `cargo test` printed.
+pub fn passed(printed: &str) -> BTreeSet<String> {
+    let (mut passed, mut binary) = (BTreeSet::new(), "");
+    for line in printed.lines().map(str::trim) {
+        if let Some((_, file)) = line.strip_prefix("Running ").and_then(|rest| rest.rsplit_once('/')) {
+            binary = file.rsplit_once('-').map_or(file, |(stem, _)| stem);
+        }
+        if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... ok")) {
+            passed.insert(format!("{binary}::{test}"));
+        }
+    }
+    passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_has_passed_when_cargo_says_so() {
+        let printed = "     Running unittests src/lib.rs (/t/release/deps/node-3c84f2)\n\
+            test closed::tests::one ... ok\ntest closed::tests::two ... FAILED\n\
+                 Running tests/group/main.rs (/t/release/deps/group-77)\ntest a::b ... ok\ntest c ... ignored\n";
+        let names: Vec<String> = passed(printed).into_iter().collect();
+        assert_eq!(names, ["group::a::b", "node::closed::tests::one"]);
+    }
 }

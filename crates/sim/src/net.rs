@@ -15,6 +15,9 @@ struct Link {
 /// Streams between two nodes, each way.
 pub const LANES: usize = 3;
 
+/// A lag without end: nothing sent over the stream meanwhile ever arrives.
+pub const HUNG: u64 = u64::MAX;
+
 /// All links of a world; nodes are counted from 0.
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -66,7 +69,7 @@ impl Net {
         *cuts = cuts.saturating_sub(1);
     }
 
-    /// From now on everything on this stream takes so much longer; 0 ends it.
+    /// From now on everything on this stream takes so much longer, or hangs; 0 ends it.
     pub fn lag(&mut self, from: usize, to: usize, lane: usize, by: u64) {
         self.lags[(from * self.nodes + to) * LANES + lane] = by;
     }
@@ -96,11 +99,11 @@ impl Net {
     /// When a frame of this stream, sent now, arrives: never, once, or more often.
     pub fn fates(&mut self, now: u64, from: usize, to: usize, lane: usize) -> &[u64] {
         self.arrivals.clear();
-        if !self.reaches(from, to) || self.rng.chance(self.options.drop) {
+        let stream = (from * self.nodes + to) * LANES + lane;
+        if !self.reaches(from, to) || self.lags[stream] == HUNG || self.rng.chance(self.options.drop) {
             self.dropped += 1;
             return &self.arrivals;
         }
-        let stream = (from * self.nodes + to) * LANES + lane;
         let mut arrives = (now + self.delay() + self.lags[stream]).max(self.streams[stream]);
         if self.rng.chance(self.options.straggle) {
             self.straggled += 1;
@@ -157,6 +160,10 @@ mod tests {
         assert!(late >= 50_000 && net.fates(0, 1, 0, 0)[0] < 2_000 && net.fates(0, 0, 1, 1)[0] < 2_000);
         net.lag(0, 1, 0, 0);
         assert!(net.fates(1, 0, 1, 0)[0] >= late, "nothing overtakes what is under way");
+        net.lag(0, 1, 0, HUNG);
+        assert!(net.fates(2, 0, 1, 0).is_empty() && !net.fates(2, 0, 1, 1).is_empty(), "only that stream hangs");
+        net.heal();
+        assert!(!net.fates(3, 0, 1, 0).is_empty());
     }
 
     #[test]

@@ -127,6 +127,9 @@ const VIOLATIONS: &[(Rule, &str, Run)] = &[
         i.stopped(StoreId(1));
         i.restarted(StoreId(1), RangeId(2), (Term(4), Index(8)))
     }),
+    (Rule::DurableStays, "what an earlier term wrote there is taken for what this one has not written yet", |i| {
+        i.written(StoreId(1), RangeId(2), &Some((Index(9), Term(4), Some(Term(3)))))
+    }),
     (Rule::DurableStays, "an acknowledged entry is dropped without a restart", |i| {
         i.promised(StoreId(1), RangeId(2), (Term(4), Index(9)));
         i.stepped(1, &node(1, replica(4, [0, 4, 4, 8])))
@@ -159,6 +162,8 @@ fn sound_steps_are_accepted() {
     i.restarted(StoreId(1), RangeId(2), (Term(3), Index(2))).expect("it had promised nothing");
     let spans = [Span::new(Key::user(b"m"), Span::users().end), Span::new(Span::users().start, Key::user(b"m"))];
     i.tiles(&Span::users(), &spans).expect("together they hold every key");
+    i.written(StoreId(1), RangeId(2), &Some((Index(9), Term(4), Some(Term(4))))).expect("it is there");
+    i.written(StoreId(1), RangeId(2), &None).expect("nothing new is written");
     i.version(StoreId(1), version(5, b"1")).expect("new");
     i.version(StoreId(2), version(5, b"1")).expect("the same");
     assert_eq!(i.versions(), vec![version(5, b"1")]);

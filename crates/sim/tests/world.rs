@@ -34,7 +34,8 @@ fn a_run_counts_elections_invariants_faults_and_operations() {
 #[test]
 fn the_canary_is_found_and_nothing_stays_planted() {
     let bug = BUGS.iter().find(|b| b.name == museum::CANARY).expect("the canary is in the museum");
-    assert!(museum::hunt(bug, 1, 50, Rules::default()).is_some());
+    let hunt = museum::hunt(bug, 1, 50, Rules::default());
+    assert!(hunt.found.is_some() && hunt.broken.is_empty(), "{hunt:?}");
     assert!(!base::museum::planted(bug.name));
     assert!(museum::OFTEN.iter().all(|name| BUGS.iter().any(|b| b.name == *name)), "only exhibits are hunted");
 }

@@ -31,7 +31,9 @@ const SCRIPTS: &[&str] = &[
     "defortify-forgotten",
     "leaves-while-a-snapshot-arrives",
     "lost-acknowledgements-unnoticed",
+    "old-term-costs-a-whole-wait",
     "pre-vote-skipped",
+    "stays-tired-when-heard-again",
     "votes-right-after-restart",
     "written-aba",
 ];

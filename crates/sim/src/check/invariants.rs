@@ -119,6 +119,24 @@ impl Invariants {
         *promised = (*promised).max(durable);
     }
 
+    /// A replica takes its log to be written up to this index, where memory has an entry of one term, and its disk has
+    /// another one, or none.
+    pub fn written(
+        &mut self,
+        store: StoreId,
+        range: RangeId,
+        found: &Option<(Index, Term, Option<Term>)>,
+    ) -> Result<(), Violation> {
+        self.checked += 1;
+        match found {
+            Some((index, ours, there)) if *there != Some(*ours) => self.rules.broken(Rule::DurableStays, || {
+                let there = there.map_or("nothing".to_string(), |term| format!("{index}@{term}"));
+                format!("{store} {range} takes {index}@{ours} to be written, its disk has {there}")
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// A node gave this replica its vote in this term: it has no other to give, now or after a restart.
     pub fn voted(&mut self, store: StoreId, range: RangeId, vote: (Term, ReplicaId)) -> Result<(), Violation> {
         self.checked += 1;

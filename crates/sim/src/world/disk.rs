@@ -20,6 +20,8 @@ pub(super) struct DiskQueue {
     pub slow: u64,
     /// Ended while the disk hung: goes on when it no longer does.
     pub hung: bool,
+    /// What is read before this moment is not there until some time after it.
+    pub reads_wait: u64,
 }
 
 /// The thread that reads, stages and ingests snapshots, in order.

@@ -52,13 +52,15 @@ kinds! {
     /// Streams break and are set up anew.
     Reset, "stream reset", reset;
     /// A disk hangs.
-    Stall, "disk stall", stall;
+    Stall, "disk stall", disks.stall;
     /// A disk is slow.
-    Slow, "slow disk", slow;
+    Slow, "slow disk", disks.slow;
     /// A disk is full.
-    Full, "disk full", full;
+    Full, "disk full", disks.full;
     /// A write or a sync fails: the store stops.
-    WriteFault, "write or sync fails", write_fault;
+    WriteFault, "write or sync fails", disks.write_fault;
+    /// A machine loses its network and the disk behind it, and the network comes back first.
+    Seize, "network and disk gone", disks.seize;
     /// A clock changes its rate.
     Rate, "clock rate", clocks.rate;
     /// A leader's clock is the slowest there may be and all others the fastest; then it is cut off.
@@ -87,8 +89,8 @@ pub(super) enum Mend {
     Room(usize),
     /// An orderly stop that does not come to an end is ended.
     Insist(usize, u64),
-    /// A leader's followers start anew, and it is cut off for so long.
-    Desert(usize, Vec<usize>, u64),
+    /// A leader's followers start anew, and it is cut off for so long, or only heard to beat.
+    Desert(usize, Vec<usize>, u64, bool),
 }
 
 /// What breaks.
@@ -226,6 +228,12 @@ impl World<'_> {
                 self.hosts[i].disk.set_stalled(true);
                 self.after(lasts, Event::Mend(Mend::Unstall(i)));
             }
+            Kind::Seize => {
+                self.hosts[i].disk.set_stalled(true);
+                let longer = self.faults.rng.below(2 * SEC);
+                self.after(lasts + longer, Event::Mend(Mend::Unstall(i)));
+                self.sever_for(i, lasts);
+            }
             Kind::Slow => {
                 self.hosts[i].disk_queue.slow = 5 + self.faults.rng.below(200);
                 self.after(lasts, Event::Mend(Mend::Hasten(i)));
@@ -336,7 +344,7 @@ impl World<'_> {
                     self.reconnect(links);
                 }
             }
-            Mend::Desert(leader, rest, lasts) => self.desert(leader, &rest, lasts),
+            Mend::Desert(leader, rest, lasts, hushed) => self.desert(leader, &rest, lasts, hushed),
             Mend::Sever(i, lasts) => self.sever_soon(i, lasts),
             Mend::Hinder(door) => self.hinder(door),
             Mend::Compact => self.compact_now(),
@@ -413,6 +421,8 @@ impl World<'_> {
             (Part::Faults, "answer opened late", 0),
             (Part::Faults, "slow read", 0),
             (Part::Faults, "leader overthrown", 0),
+            (Part::Faults, "leader hushed", 0),
+            (Part::Faults, "bound is slow", 0),
             (Part::Faults, "scan overtaken", 0),
             (Part::Faults, "crash before a write", 0),
             (Part::Faults, "frame garbled", self.faults.garbled),

@@ -192,7 +192,8 @@ impl World<'_> {
         if o.change {
             // Somewhere in the middle somebody goes from machine to machine and changes a flag.
             let later = self.now > 1_000 * SEC + self.options.faulty_for / 2;
-            config.election_timeout = if later { o.timeouts.1 } else { o.timeouts.0 };
+            let later = if o.waver && self.hosts[i].life > 0 { self.hosts[i].rng.chance(500_000) } else { later };
+            config.election_timeout = Tick::ms(if later { o.timeouts.1 } else { o.timeouts.0 });
             config.leases = o.leases && !self.hosts[i].rng.chance(100_000);
         }
         config
@@ -323,6 +324,7 @@ impl World<'_> {
         if let Some(task) = fx.write {
             moment = self.is_a_moment(&task.batch);
             self.witness_batch(i, &task.batch);
+            self.tarry(i, &task.batch);
             self.hosts[i].disk_queue.handed = task.seq;
             self.hosts[i].disk_queue.tasks.push_back(task);
             self.start_writing(i);
@@ -417,6 +419,9 @@ impl World<'_> {
         if !self.faults.is_over() && host.rng.chance(self.options.faults.chances.linger) {
             self.totals.add(Part::Faults, "slow read", 1);
             took += MS + host.rng.below(900 * MS);
+        }
+        if host.disk_queue.reads_wait > self.now {
+            took += host.disk_queue.reads_wait - self.now + host.rng.below(300 * MS);
         }
         host.next_read += 1;
         let (life, number) = (host.life, host.next_read);

@@ -6,6 +6,7 @@
 //! | `haunt` | does a new life take what was meant for the last one? |
 //! | `compact_at_once` | does anybody still read what a new bound lets go? |
 //! | `overtake` | the same of a scan that is on its way |
+//! | `tarry` | the same of a bound that is on its way, and whoever reads before it is there |
 //! | `lease_opens` | is the clock looked at when an answer leaves? |
 //! | `forsake` | who remembers promises after a restart? |
 //! | `woo` | the same, when somebody waits for their vote |
@@ -15,10 +16,12 @@
 use super::faults::Mend;
 use super::host::Host;
 use super::{Event, MS, SEC, World};
+use crate::net::HUNG;
 use crate::report::Part;
 use base::{Leased, StoreId};
 use bytes::Bytes;
 use engine::mem::{Crash, MemView};
+use engine::{Batch, Cf, Op, keys};
 use node::Lane;
 use range::{Proof, Ready};
 use std::collections::VecDeque;
@@ -63,7 +66,11 @@ impl World<'_> {
     /// The bound of compaction has just come into use: a compaction that begins at once is the worst for those who read.
     pub(super) fn compact_at_once(&mut self, i: usize) {
         let on = self.options.faults.filter > 0 && !self.faults.is_over();
-        if on && self.hosts[i].rng.chance(600_000) {
+        if !on || !self.hosts[i].rng.chance(600_000) {
+            return;
+        }
+        let passes = if self.options.faults.chances.tarry > 0 { 3 } else { 1 };
+        for _ in 0..passes {
             let host = &mut self.hosts[i];
             let mut rng = host.rng.fork();
             if host.disk.compact_some(&mut rng).is_ok_and(|dropped| dropped > 0) {
@@ -71,6 +78,21 @@ impl World<'_> {
                 self.totals.add(Part::Faults, "compaction", 1);
             }
         }
+    }
+
+    /// A bound of compaction is on its way to a disk that takes long with it, and with whatever is read meanwhile.
+    pub(super) fn tarry(&mut self, i: usize, batch: &Batch) {
+        let chance = self.options.faults.chances.tarry;
+        let bound = |op: &Op| matches!(op, Op::Put(Cf::Data, key, _) if *key == keys::store(node::boot::BOUND));
+        if chance == 0 || self.faults.is_over() || !batch.ops().iter().any(bound) || !self.faults.rng().chance(chance) {
+            return;
+        }
+        self.totals.add(Part::Faults, "bound is slow", 1);
+        self.faults.struck();
+        let long = 50 * MS + self.faults.rng().below(400 * MS);
+        self.hosts[i].disk.set_stalled(true);
+        self.hosts[i].disk_queue.reads_wait = self.now + long;
+        self.after(long, Event::Mend(Mend::Unstall(i)));
     }
 
     /// The shell may be held up between sending the frames of a step and opening an answer that rests on a lease.
@@ -154,7 +176,8 @@ impl World<'_> {
     }
 
     /// The leader and one other lose each other, for longer than promises last; then the leader loses the rest, too, all of
-    /// whom start anew. Among them are those that had kept it in office: whom do they vote for?
+    /// whom start anew. Among them are those that had kept it in office: whom do they vote for? Or the leader loses nobody
+    /// else, but only its beats get through to them: does it count on promises of their last lives?
     pub(super) fn woo(&mut self, lasts: u64) -> bool {
         let n = self.hosts.len();
         let Some(leader) = self.some_leader().filter(|_| n > 2) else { return false };
@@ -164,17 +187,30 @@ impl World<'_> {
         let d = self.options.election_timeout().0;
         let wait = d + self.faults.rng().below(2 * d);
         let rest = (0..n).filter(|i| *i != leader && *i != rival).collect();
-        self.after(wait, Event::Mend(Mend::Desert(leader, rest, lasts)));
+        let hush = self.options.faults.chances.hush;
+        let hushed = hush > 0 && self.faults.rng().chance(hush);
+        // Long enough for the rest to wait until they may vote, and to grow impatient.
+        let lasts = if hushed { lasts.max(3 * d + self.faults.rng().below(2 * d)) } else { lasts };
+        self.after(wait, Event::Mend(Mend::Desert(leader, rest, lasts, hushed)));
         self.after(wait + SEC + lasts, Event::Mend(Mend::Join(links)));
         true
     }
 
     /// All who stood by this host start anew, and nobody tells it.
-    pub(super) fn desert(&mut self, leader: usize, rest: &[usize], lasts: u64) {
-        if !self.faults.is_over() {
-            self.sever_for(leader, lasts);
-            self.restart(rest);
+    pub(super) fn desert(&mut self, leader: usize, rest: &[usize], lasts: u64, hushed: bool) {
+        if self.faults.is_over() {
+            return;
         }
+        if hushed {
+            self.totals.add(Part::Faults, "leader hushed", 1);
+            let lane = Lane::ALL.iter().position(|l| *l == Lane::Append).unwrap_or(0);
+            let links: Vec<(usize, usize)> = rest.iter().map(|other| (leader, *other)).collect();
+            links.iter().for_each(|(a, b)| self.net.lag(*a, *b, lane, HUNG));
+            self.after(lasts, Event::Mend(Mend::Quicken(links, lane)));
+        } else {
+            self.sever_for(leader, lasts);
+        }
+        self.restart(rest);
     }
 
     /// Processes end and start again at once.
@@ -233,6 +269,13 @@ impl World<'_> {
         if self.faults.rng().chance(600_000) {
             self.trace(format_args!("{store} leads, and is cut off"));
             self.faults.overthrown = self.sever(i);
+            if self.options.faults.disks.seize > 0 && self.faults.rng().chance(500_000) {
+                // Its disk went with the network, and comes back when others have led for a while.
+                self.hosts[i].disk.set_stalled(true);
+                let d = self.options.election_timeout().0;
+                let longer = d + self.faults.rng().below(3 * d);
+                self.after(longer, Event::Mend(Mend::Unstall(i)));
+            }
             return;
         }
         self.trace(format_args!("{store} leads, and its disk hangs"));

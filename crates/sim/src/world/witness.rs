@@ -7,7 +7,7 @@ use crate::check::{
 use crate::report::Part;
 use base::{Descriptor, Index, RangeId, Term};
 use bytes::Bytes;
-use engine::{Batch, Cf, Op, keys};
+use engine::{Batch, Cf, Op, Read, keys};
 use mvcc::{KeyValue, Record};
 use node::frame::{Frame, Part as FramePart};
 use node::{Founding, Outgoing};
@@ -29,6 +29,8 @@ pub(super) struct Witness {
     applied: BTreeMap<(usize, RangeId), Applied>,
     /// The last view of each replica, without what is constant.
     seen: BTreeMap<(usize, RangeId), Seen>,
+    /// How far each replica takes its log to be written, and in which term it does.
+    written: BTreeMap<(usize, RangeId), (Term, Index)>,
 }
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -51,6 +53,7 @@ impl Witness {
             stations: BTreeMap::new(),
             applied: BTreeMap::new(),
             seen: BTreeMap::new(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -183,6 +186,7 @@ impl World<'_> {
 
     pub(super) fn witness_end(&mut self, i: usize) {
         self.witness.seen.retain(|(host, _), _| *host != i);
+        self.witness.written.retain(|(host, _), _| *host != i);
     }
 
     /// A frame leaves: what it says is durable must survive from now on. Of frames that carry more than votes do,
@@ -210,9 +214,13 @@ impl World<'_> {
     pub(super) fn look(&mut self, i: usize) {
         let host = &self.hosts[i];
         let Some(node) = &host.node else { return };
-        let (mut ranges, mut begins) = (Vec::new(), false);
+        let (mut ranges, mut begins, mut written) = (Vec::new(), false, Ok(()));
         for r in node.replicas() {
             let (group, id) = (r.group(), r.descriptor().id);
+            let until = (group.term(), group.written_index());
+            if self.witness.written.insert((i, id), until) != Some(until) && written.is_ok() {
+                written = self.invariants.written(host.store, id, &on_disk(&host.disk, id, group));
+            }
             let leads = r.leads().is_some();
             let lease = if leads { group.lease(node.liveness().supports()) } else { None };
             let until = lease.map_or(0, |t| host.clock.when(t));
@@ -241,7 +249,7 @@ impl World<'_> {
             });
         }
         if ranges.is_empty() {
-            return;
+            return self.judge(written);
         }
         if self.events.is_multiple_of(64) {
             node.check();
@@ -249,7 +257,7 @@ impl World<'_> {
         // One call may pass the bound, and what was let in may be routed anew.
         let most = self.options.flags.queue_bytes + (16 << 10);
         let view = NodeView { store: host.store, ranges, queued: (node.queued_bytes(), most) };
-        let verdict = self.invariants.stepped(self.now, &view);
+        let verdict = written.and(self.invariants.stepped(self.now, &view));
         self.judge(verdict);
         if begins {
             self.begins_to_lead(i);
@@ -335,6 +343,15 @@ fn committed(group: &raft::Group, from: Index, applied: Option<Applied>) -> Vec<
     let mut all: Vec<(Index, Term)> = applied.map(|a| (a.index, a.term)).into_iter().collect();
     all.extend((from.0..=group.commit().0).filter_map(|n| Some((Index(n), group.term_at(&NoDisk, Index(n))?))));
     all
+}
+
+/// The last entry that a replica takes to be written, as far as memory still has it, beside the term that the disk has
+/// there.
+fn on_disk(disk: &engine::mem::Mem, range: RangeId, group: &raft::Group) -> Option<(Index, Term, Option<Term>)> {
+    let index = group.written_index();
+    let ours = group.term_at(&NoDisk, index).filter(|_| index >= group.memory_from())?;
+    let there = disk.get(Cf::Log, &keys::entry(range, index)).ok()?;
+    Some((index, ours, there.and_then(|mut bytes| raft::Entry::decode(&mut bytes).ok()).map(|e| e.term)))
 }
 
 /// What is looked at is in memory, or is not looked at.
