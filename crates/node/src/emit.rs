@@ -1,8 +1,9 @@
 //! ⑦ frame_all, ⑧ write_all: one frame per peer, one batch for the disk; what waits for the disk travels inside the
 //! write task.
 
+use crate::builder::Builder;
 use crate::effects::{Effects, Outgoing};
-use crate::frame::{Builder, Frame, Part, Stream};
+use crate::frame::{Frame, Part, Stream};
 use crate::node::{Node, Work};
 use base::{Error, Incarnation, Kind, Leased, RangeId, Revision, Stage, StoreId, Tick, marker};
 use engine::Engine;

@@ -21,7 +21,7 @@ use range::state::Applied;
 use range::{Answer, Letter, Outcome, Spec};
 use std::sync::Arc;
 
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// Which stream between two nodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -110,62 +110,6 @@ pub struct Frame {
     pub parts: Vec<Part>,
 }
 
-/// Bytes in front of the parts: version, stream, and two numbers of ten bytes at most.
-const HEAD: usize = 22;
-
-/// A frame being filled.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    /// Room for the head, then the parts.
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Builder {
-    /// A frame that will perhaps have so many bytes.
-    pub fn expecting(bytes: usize) -> Builder {
-        let mut room = Vec::with_capacity(bytes.max(HEAD));
-        room.resize(HEAD, 0);
-        Builder { bytes: room, count: 0 }
-    }
-    /// Adds a part.
-    pub fn push(&mut self, part: &Part) {
-        put_part(&mut self.bytes, part);
-        self.count += 1;
-    }
-    /// Takes the last part out again: the frame had this many bytes before it.
-    pub fn cut(&mut self, bytes: usize) {
-        self.bytes.truncate(HEAD + bytes);
-        self.count -= 1;
-    }
-    /// Nothing in it?
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-    /// Bytes so far.
-    pub fn len(&self) -> usize {
-        self.bytes.len() - HEAD
-    }
-    /// The whole frame. The head goes right before the parts, so nothing is moved.
-    pub fn finish(mut self, stream: Stream, incarnation: Incarnation, number: u64) -> Bytes {
-        let mut head = Vec::with_capacity(HEAD);
-        head.extend_from_slice(&[VERSION, stream as u8]);
-        put_u64(&mut head, incarnation.0);
-        put_u64(&mut head, number);
-        let begin = HEAD - head.len();
-        self.bytes[begin..HEAD].copy_from_slice(&head);
-        let crc = crc32c::crc32c(&self.bytes[begin..]);
-        self.bytes.extend_from_slice(&crc.to_le_bytes());
-        Bytes::from(self.bytes).slice(begin..)
-    }
-}
-
-impl Default for Builder {
-    fn default() -> Builder {
-        Builder::expecting(0)
-    }
-}
-
 impl Frame {
     /// Checks and takes apart; entries share the buffer.
     pub fn decode(mut bytes: Bytes) -> Result<Frame> {
@@ -206,7 +150,7 @@ fn put_ids(out: &mut Vec<u8>, tag: u8, ids: &[u64]) {
     }
 }
 
-fn put_part(out: &mut Vec<u8>, part: &Part) {
+pub(crate) fn put_part(out: &mut Vec<u8>, part: &Part) {
     match part {
         Part::Beat(b) => put_beat(out, b),
         Part::Letter(l) => {

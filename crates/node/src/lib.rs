@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+mod builder;
 mod calls;
 mod closed;
 pub mod closes;

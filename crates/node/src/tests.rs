@@ -1,9 +1,10 @@
 //! Interleavings that need a look inside the node.
 
 use crate::boot::{self, Founding};
+use crate::builder::Builder;
 use crate::calls::{Call, State};
 use crate::effects::{ClientAsk, Effects, Input};
-use crate::frame::{Ask, Builder, Frame, Part, Stream};
+use crate::frame::{Ask, Frame, Part, Stream};
 use crate::liveness::{Beat, Turned};
 use crate::node::{Config, Node, Work, turn};
 use crate::numbers::Fetches;
