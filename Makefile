@@ -131,10 +131,11 @@ readme:
 
 # make sim                      fresh seeds until MINUTES (default 1) are over or SEEDS are done
 # make sim SEED=42 [TRACE=1]    one seed again, explained
+# TEMPER=name                   all seeds bent that way (crates/sim/src/tempers.rs); PLANT=bug: with an exhibit of the museum
 MINUTES ?= $(if $(SEEDS),,1)
 sim:
 	@$(CARGO) build -q $(WORLD)
-	@$(SIM) sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)))
+	@$(SIM) sim $(if $(TEMPER),--temper $(TEMPER)) $(if $(SEED),--seed $(SEED) $(if $(PLANT),--plant $(PLANT)) $(if $(TRACE),--trace),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)))
 
 # The same seeds in a build whose debug assertions and overflow checks are on: equal to the byte, or something here
 # depends on how it was built.

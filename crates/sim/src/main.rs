@@ -181,7 +181,10 @@ fn fresh(flags: &Flags) -> Result<(), String> {
     let bent = temper(flags)?;
     let of = |seed| bent.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
     let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then(|| of(n)));
-    report(&sum, bent.is_none(), flags.has("--markers"))
+    report(&sum, bent.is_none(), flags.has("--markers")).map_err(|e| match bent {
+        Some(t) => e.replace(" TRACE=1", &format!(" TEMPER={} TRACE=1", t.name())),
+        None => e,
+    })
 }
 
 fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String> {
