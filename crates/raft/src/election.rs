@@ -153,6 +153,9 @@ impl Group {
         let granted = m.term > self.hard.term && self.up_to_date(m.last);
         if granted {
             marker!("raft.pre_vote.granted");
+        } else if !self.up_to_date(m.last) && !base::bug!("waits-for-a-shorter-log") {
+            // it asks in vain, and perhaps nobody but us can be elected
+            self.take_heart(ctx);
         }
         let term = if granted { m.term } else { self.hard.term };
         out.now.push((from, Message::PreVoteAck(self.answer(ctx, term, granted))));

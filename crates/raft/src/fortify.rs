@@ -115,21 +115,12 @@ impl Group {
         if self.role == Role::Leader {
             self.greet_store(ctx, store, out);
             self.watch_quorum(ctx);
-        } else {
-            self.take_heart(ctx, store);
-        }
-    }
-
-    /// Nobody could elect this replica, so it asked more and more rarely. Whoever hears us again may.
-    fn take_heart(&mut self, ctx: &mut Ctx, store: StoreId) {
-        let hears_us = ctx.supports.received(store).is_some_and(|r| r.until > ctx.now) && store != self.cfg.store;
-        let waits = self.tries > 1 && self.election != Tick::FAR;
-        if hears_us && waits && !base::bug!("stays-tired-when-heard-again") {
-            marker!("raft.election.heard_again");
-            let before = self.election;
-            self.tries = 1;
-            self.arm_election_soon(ctx);
-            self.election = self.election.min(before);
+        } else if ctx.supports.received(store).is_some_and(|r| r.until > ctx.now)
+            && store != self.cfg.store
+            && !base::bug!("stays-tired-when-heard-again")
+        {
+            // whoever hears us again may elect us
+            self.take_heart(ctx);
         }
     }
 

@@ -176,6 +176,17 @@ impl Group {
         self.set_election(ctx, Tick(wait));
     }
 
+    /// Nobody could elect this replica, so it asked more and more rarely. Now somebody may.
+    pub(crate) fn take_heart(&mut self, ctx: &mut Ctx) {
+        if self.tries > 1 && self.election != Tick::FAR {
+            marker!("raft.election.takes_heart");
+            let before = self.election;
+            self.tries = 1;
+            self.arm_election_soon(ctx);
+            self.election = self.election.min(before);
+        }
+    }
+
     fn set_election(&mut self, ctx: &Ctx, wait: Tick) {
         let votes = self.promotable() && !self.stopped && self.role != Role::Leader;
         self.election = if votes { ctx.now + wait } else { Tick::FAR };

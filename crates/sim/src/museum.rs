@@ -176,6 +176,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "pre-vote-skipped",
             "stays-tired-when-heard-again",
             "votes-right-after-restart",
+            "waits-for-a-shorter-log",
         ],
     ),
 ];

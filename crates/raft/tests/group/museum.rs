@@ -35,6 +35,7 @@ const SCRIPTS: &[&str] = &[
     "pre-vote-skipped",
     "stays-tired-when-heard-again",
     "votes-right-after-restart",
+    "waits-for-a-shorter-log",
     "written-aba",
 ];
 
