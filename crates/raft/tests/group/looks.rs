@@ -1,7 +1,7 @@
 //! What a node may look at: every accessor of a leader and of a follower, in one small world.
 
 use super::world::{World, member};
-use base::{Index, ReplicaId, Term, Tick};
+use base::{Index, ReplicaId, StoreId, Term, Tick};
 use raft::Role;
 
 #[test]
@@ -92,4 +92,19 @@ fn soon_is_not_now() {
     world.call(0, |g, ctx, out| g.step_down(ctx, out));
     world.settle();
     assert_eq!(world.group(1).next_deadline(), world.now + Tick(1));
+}
+
+#[test]
+fn whose_promises_count_is_said_of_every_voter() {
+    let mut world = World::new(3, 3, 0, 1);
+    for (n, (from, to)) in (1..).zip([(1, 0), (2, 0), (0, 1), (0, 2)]) {
+        world.promise(from, to, n);
+    }
+    world.campaign(0);
+    world.settle();
+    let said = |world: &World| world.group(0).promisers(&world.nodes[0].supports);
+    let expected = |third| vec![(StoreId(1), true), (StoreId(2), true), (StoreId(3), third)];
+    assert_eq!(said(&world), expected(true));
+    world.lapse(2, 0);
+    assert_eq!(said(&world), expected(false));
 }
