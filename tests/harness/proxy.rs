@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How long a copying thread waits for bytes before it looks at the cuts again.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a caller is looked for.
+const LOOKS: u32 = 10;
 
 pub struct Proxy {
     address: SocketAddr,
@@ -133,11 +135,17 @@ impl Shared {
         })
     }
 
-    /// The node whose process holds the socket with this local address.
+    /// The node whose process holds the socket with this local address. The kernel's list of sockets is not read in one
+    /// piece: while connections come and go, one that lives may be missing, so whoever is not found is looked for again.
     fn node_of(&self, address: SocketAddr) -> Option<usize> {
-        let inode = inode_of(&std::fs::read_to_string("/proc/net/tcp").ok()?, address)?;
-        let pids = self.pids.lock().expect("not poisoned").clone();
-        pids.iter().position(|pid| *pid != 0 && holds(*pid, &inode))
+        (0..LOOKS).find_map(|look| {
+            if look > 0 {
+                std::thread::sleep(LOOK);
+            }
+            let inode = inode_of(&std::fs::read_to_string("/proc/net/tcp").ok()?, address)?;
+            let pids = self.pids.lock().expect("not poisoned").clone();
+            pids.iter().position(|pid| *pid != 0 && holds(*pid, &inode))
+        })
     }
 }
 
