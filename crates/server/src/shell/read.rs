@@ -8,23 +8,22 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use node::Input;
 use range::{Origin, ReadTask};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
+
+/// Where they take their tasks from, and they themselves.
+type Readers = (Sender<Vec<ReadTask<View>>>, Vec<JoinHandle<()>>);
 
 /// Starts `threads` readers; reads come in batches, one per step.
-pub fn start(
-    threads: usize,
-    slots: Arc<Slots>,
-    inbox: Inbox,
-    fatal: Fatal,
-) -> std::io::Result<Sender<Vec<ReadTask<View>>>> {
+pub fn start(threads: usize, slots: Arc<Slots>, inbox: Inbox, fatal: Fatal) -> std::io::Result<Readers> {
     let (tasks, queue) = unbounded::<Vec<ReadTask<View>>>();
+    let mut running = Vec::new();
     for i in 0..threads {
         let (queue, slots, inbox, fatal) = (queue.clone(), slots.clone(), inbox.clone(), fatal.clone());
-        thread::Builder::new().name(format!("reader-{i}")).spawn(move || {
+        running.push(thread::Builder::new().name(format!("reader-{i}")).spawn(move || {
             fatal.guard("reader", || run(queue, &slots, (&inbox, &fatal)));
-        })?;
+        })?);
     }
-    Ok(tasks)
+    Ok((tasks, running))
 }
 
 fn run(queue: Receiver<Vec<ReadTask<View>>>, slots: &Slots, (inbox, fatal): (&Inbox, &Fatal)) {

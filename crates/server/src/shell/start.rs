@@ -22,7 +22,7 @@ use node::{Config, Input, Node, SnapshotWork};
 use rocks::Rocks;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use transport::{Event, Hello, Peers};
@@ -112,6 +112,8 @@ fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
 /// The threads of one node.
 struct Running {
     shell: Arc<Shell>,
+    /// All of them, the step thread included: each may hold the engine.
+    threads: Vec<JoinHandle<()>>,
     /// True once the node has ended or must end, for whatever reason.
     ended: watch::Receiver<bool>,
     fatal: Fatal,
@@ -134,7 +136,8 @@ impl Running {
         let picture = Arc::new(Picture::new(node.status()));
         let (writer, jobs) = queue();
         let (snapshots, work) = unbounded();
-        let readers = read::start(READERS, slots.clone(), inbox.clone(), fatal.clone()).map_err(failed)?;
+        let (readers, mut threads) =
+            read::start(READERS, slots.clone(), inbox.clone(), fatal.clone()).map_err(failed)?;
         let outlets = Outlets {
             writer: writer.clone(),
             readers: readers.clone(),
@@ -144,8 +147,8 @@ impl Running {
             picture: picture.clone(),
         };
         let hearers = write::Hearers { peers: peers.sender(), inbox: inbox.clone(), report: report.clone() };
-        start_disk(&engine, (writer, jobs), work, (hearers, fatal.clone())).map_err(failed)?;
-        {
+        threads.extend(start_disk(&engine, (writer, jobs), work, (hearers, fatal.clone())).map_err(failed)?);
+        threads.push({
             let (fatal, peers) = (fatal.clone(), peers.clone());
             let run = move || {
                 if let Some(Err(e)) = fatal.guard("step", || peers.drive(step::run(node, inputs, &outlets))) {
@@ -155,8 +158,8 @@ impl Running {
                 // What waits for the peers leaves still.
                 fatal.guard("step", || peers.drive(peers.closed()));
             };
-            thread::Builder::new().name("step".to_string()).spawn(run).map_err(failed)?;
-        }
+            thread::Builder::new().name("step".to_string()).spawn(run).map_err(failed)?
+        });
         let client_urls = addresses(&settings.advertise.clients);
         let quota = settings.limits.quota_bytes;
         report.look(&engine, quota);
@@ -173,7 +176,7 @@ impl Running {
             peers,
             meters: Meters::new(),
         };
-        Ok(Running { shell: Arc::new(shell), ended, fatal })
+        Ok(Running { shell: Arc::new(shell), threads, ended, fatal })
     }
 }
 
@@ -183,7 +186,7 @@ fn start_disk(
     (writer, jobs): (Sender<Job>, Taker<Job>),
     work: crossbeam::channel::Receiver<SnapshotWork<View>>,
     (hearers, fatal): (write::Hearers, Fatal),
-) -> std::io::Result<()> {
+) -> std::io::Result<[JoinHandle<()>; 2]> {
     let spawn = |name: &str| thread::Builder::new().name(name.to_string());
     let inbox = hearers.inbox.clone();
     let write = {
@@ -193,10 +196,12 @@ fn start_disk(
             fatal.guard("writer", || write::run(engine, jobs, hearers, stop));
         }
     };
-    spawn("writer").spawn(write)?;
+    let write = spawn("writer").spawn(write)?;
     let engine = engine.clone();
-    spawn("snapshots").spawn(move || fatal.guard("snapshots", || files::run(engine, work, writer, inbox)))?;
-    Ok(())
+    let carry = move || {
+        fatal.guard("snapshots", || files::run(engine, work, writer, inbox));
+    };
+    Ok([write, spawn("snapshots").spawn(carry)?])
 }
 
 type Ends<'a> = (&'a super::Inbox, &'a Fatal, &'a Report);
@@ -270,11 +275,13 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Por
     let result = runtime.block_on(serve_clients(settings, &running, listeners));
     // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
     let _ = running.shell.inbox.send(Input::Stop);
-    let Running { ended, fatal, shell } = running;
-    wait_for_the_end(&ended);
+    let Running { ended, fatal, shell, threads } = running;
+    wait_until(|| *ended.borrow());
     shell.peers.shutdown();
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(shell);
+    // RocksDB must be closed before the process's own end takes away what it stands on.
+    wait_until(|| threads.iter().all(JoinHandle::is_finished));
     match fatal.take() {
         Some(text) => Err(Complaint::new(text)),
         None => {
@@ -286,9 +293,9 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Por
 
 /// The node ends when everything is given up and written. A disk that hangs must not keep the process: what it has not
 /// promised durably, nobody was told.
-fn wait_for_the_end(ended: &watch::Receiver<bool>) {
+fn wait_until(ended: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !*ended.borrow() {
+    while !ended() {
         if begun.elapsed() > LAST_PATIENCE {
             tracing::error!("the disk does not answer: the node ends without an orderly goodbye");
             return;
