@@ -63,6 +63,12 @@ impl Net {
         link.cuts += 1;
     }
 
+    /// Cut for good: what left before does not arrive either.
+    pub fn sever(&mut self, from: usize, to: usize) {
+        self.cut(from, to);
+        self.links[from * self.nodes + to].leaks = false;
+    }
+
     /// Takes one cut away.
     pub fn join(&mut self, from: usize, to: usize) {
         let cuts = &mut self.links[from * self.nodes + to].cuts;

@@ -395,7 +395,7 @@ impl World<'_> {
             };
             let leader = self.hosts.iter().position(leads).filter(|_| self.faults.rng.chance(600_000));
             let deaf = leader.unwrap_or(self.faults.rng.below(n as u64) as usize);
-            (0..n).filter(|i| *i != deaf).for_each(|i| self.net.cut(i, deaf));
+            (0..n).filter(|i| *i != deaf).for_each(|i| self.net.sever(i, deaf));
             self.faults.deaf = Some(deaf);
             self.totals.add(Part::Faults, "deaf to the end", 1);
         }
