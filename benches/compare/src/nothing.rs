@@ -34,7 +34,7 @@ fn serve(address: &str) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         let incoming = tonic::transport::server::TcpIncoming::bind(address).map_err(|e| format!("{address}: {e}"))?;
-        eprintln!("ready to serve client requests");
+        eprintln!("{}", server::READY);
         let server = tonic::transport::Server::builder().add_service(KvServer::new(Nothing));
         server.serve_with_incoming(incoming.with_nodelay(Some(true))).await.map_err(|e| e.to_string())
     })

@@ -58,8 +58,7 @@ impl System {
     pub fn start(kind: Kind, options: &Options) -> Result<System, String> {
         let program = program(kind, options)?;
         let dir = tempfile::Builder::new().prefix("flotilla-compare-").tempdir().map_err(|e| e.to_string())?;
-        let nodes_of = if kind == Kind::Nothing { 1 } else { options.nodes };
-        let ports = free_ports(nodes_of).map_err(|e| e.to_string())?;
+        let ports = free_ports(if kind == Kind::Nothing { 1 } else { options.nodes }).map_err(|e| e.to_string())?;
         let (send, news) = channel();
         let mut nodes = Vec::new();
         for (number, own) in ports.iter().enumerate() {
@@ -89,7 +88,7 @@ impl System {
         }
         let endpoints = ports.iter().map(|p| format!("127.0.0.1:{}", p.client)).collect();
         let system = System { version: version(kind, &program)?, endpoints, nodes, dir };
-        for _ in 0..nodes_of {
+        for _ in 0..system.nodes.len() {
             match news.recv_timeout(PATIENCE) {
                 Ok(News::Ready(_)) => {}
                 Ok(News::Ended(number)) => return Err(system.ended(number)),

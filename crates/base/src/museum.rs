@@ -18,6 +18,21 @@ pub fn planted(name: &str) -> bool {
     PLANTED.with(|p| p.get() == name)
 }
 
+/// Plants each bug while its test runs, on this thread.
+///
+/// # Panics
+///
+/// If a test passes all the same: it does not notice the bug.
+#[cfg(feature = "museum")]
+pub fn each_is_noticed(cases: &[(&'static str, fn())]) {
+    for (bug, test) in cases {
+        plant(bug);
+        let failed = std::panic::catch_unwind(test).is_err();
+        plant("");
+        assert!(failed, "{bug} is not noticed");
+    }
+}
+
 /// Is the named bug planted? Constantly false without the feature `museum`.
 #[cfg(feature = "museum")]
 #[macro_export]

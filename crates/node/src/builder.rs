@@ -47,9 +47,3 @@ impl Builder {
         Bytes::from(self.bytes).slice(begin..)
     }
 }
-
-impl Default for Builder {
-    fn default() -> Builder {
-        Builder::expecting(0)
-    }
-}

@@ -151,7 +151,7 @@ fn serving() -> Node<Mem> {
 }
 
 fn call(n: &Node<Mem>, life: u64) -> Input<View> {
-    let mut frame = Builder::default();
+    let mut frame = Builder::expecting(0);
     frame.push(&Part::Call(CallId(9), (1_000, Incarnation(life)), Ask::Kv(RangeId(2), Arc::new(put(b"v")))));
     assert_eq!(n.incarnation(), Incarnation(1));
     Input::Frame(StoreId(2), frame.finish(Stream::Now, Incarnation(1), life))
@@ -496,7 +496,7 @@ fn beat(support: Option<(raft::SupportEpoch, Tick)>) -> Beat {
 #[test]
 fn a_node_without_a_replica_hears_the_newest_revision_in_beats_and_passes_it_on() {
     let mut n = node_of(4, 4);
-    let mut frame = Builder::default();
+    let mut frame = Builder::expecting(0);
     frame.push(&Part::Beat(beat(None)));
     let bytes = frame.finish(Stream::Control, Incarnation(1), 1);
     let effects = take(&mut n, 2, vec![Input::Frame(StoreId(1), bytes)]);
@@ -665,7 +665,7 @@ fn a_new_life_of_a_store_ends_the_snapshots_of_the_last_one() {
     let mut n = node(3);
     let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
     let hear = |n: &mut Node<Mem>, life, ms| {
-        let mut frame = Builder::default();
+        let mut frame = Builder::expecting(0);
         frame.push(&Part::Beat(Beat { incarnation: Incarnation(life), ..beat(None) }));
         take(n, ms, vec![Input::Frame(StoreId(2), frame.finish(Stream::Control, Incarnation(life), 1))]);
     };
@@ -718,7 +718,7 @@ fn an_offer_that_nobody_answers_ends() {
 #[cfg(feature = "museum")]
 #[test]
 fn each_of_these_tests_fails_when_its_bug_is_planted() {
-    let cases: [(&'static str, fn()); 24] = [
+    base::museum::each_is_noticed(&[
         (
             "depth-forgotten-with-the-next-life",
             crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
@@ -749,13 +749,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         ("longest-promise-forgotten", a_restart_waits_for_the_longest_promise_of_any_life),
         ("frame-too-large-to-send", what_one_frame_cannot_carry_travels_in_several_and_too_large_an_answer_is_refused),
         ("no-bound-on-waiting-calls", calls_beyond_the_bound_are_refused_and_the_count_comes_back_to_zero),
-    ];
-    for (bug, test) in cases {
-        base::museum::plant(bug);
-        let failed = std::panic::catch_unwind(test).is_err();
-        base::museum::plant("");
-        assert!(failed, "{bug} is not noticed");
-    }
+    ]);
 }
 
 /// The task of the look for dead marks that this step begins.
@@ -809,7 +803,7 @@ fn a_restarted_node_reads_nothing_here_before_it_knows_what_is_issued() {
     let seq = n.fetches.sent() + 1;
     n.fetches.take_unsent(Some(StoreId(2)), Revision::FIRST, Tick::ms(12));
     let fetched = placement::Fetched { seq, term: base::Term(3), first: Revision(2), compacted: Revision::ZERO };
-    let mut builder = Builder::default();
+    let mut builder = Builder::expecting(0);
     builder.push(&Part::Fetched(fetched));
     let frame = builder.finish(Stream::Now, Incarnation(1), 1);
     take(&mut n, 13, vec![Input::Frame(StoreId(2), frame)]);

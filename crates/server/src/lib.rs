@@ -35,3 +35,6 @@ pub mod demo;
 pub mod logging;
 pub mod metrics;
 pub mod shell;
+
+/// What clients and tools wait for on standard error.
+pub const READY: &str = "ready to serve client requests";

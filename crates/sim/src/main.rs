@@ -75,18 +75,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// The temper that all seeds of this run are to have, instead of their own.
-fn temper(flags: &Flags) -> Result<Option<Temper>, String> {
-    let Some(name) = flags.text("--temper") else { return Ok(None) };
-    Temper::named(name).map(Some).ok_or_else(|| {
-        let names: Vec<&str> = Temper::ALL.iter().map(|t| t.name()).collect();
-        format!("there is no temper {name:?}, only {}", names.join(", "))
-    })
+/// The worlds of seeds: as they are, or all in the temper that is asked for.
+fn worlds(flags: &Flags) -> Result<impl Fn(u64) -> Options, String> {
+    let bent = match flags.text("--temper") {
+        None => None,
+        Some(name) => Some(Temper::named(name).ok_or_else(|| {
+            let names: Vec<&str> = Temper::ALL.iter().map(|t| t.name()).collect();
+            format!("there is no temper {name:?}, only {}", names.join(", "))
+        })?),
+    };
+    Ok(move |seed| bent.map_or_else(|| Options::of(seed), |t| t.of(seed)))
+}
+
+/// What `make sim` must be told to make this world again.
+fn again(options: &Options) -> String {
+    let seed = options.seed;
+    if Options::of(seed) == *options {
+        return format!("SEED={seed}");
+    }
+    format!("SEED={seed} TEMPER={}", options.temper.name())
 }
 
 /// One seed, if wanted with one line per event.
 fn one(seed: u64, flags: &Flags) -> Result<(), String> {
-    let options = temper(flags)?.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
+    let options = worlds(flags)?(seed);
     println!("{options}");
     if let Some(bug) = flags.text("--plant") {
         let bug = BUGS.iter().find(|b| b.name == bug).ok_or("there is no such bug in the museum")?;
@@ -125,7 +137,7 @@ struct Sum {
     busy: Duration,
     /// Time that threads really had a core.
     on_core: Duration,
-    broken: Option<(u64, String)>,
+    broken: Option<(Options, String)>,
 }
 
 /// Runs seeds on several threads until `more` says that it is enough, or one fails.
@@ -148,7 +160,7 @@ fn run_many(cores: u64, from: u64, more: impl Fn(u64) -> Option<Options> + Sync)
                     sum.on_core += on_core().saturating_sub(core_began);
                     if let Some(v) = out.violation {
                         shared.stop.store(true, Ordering::Relaxed);
-                        sum.broken.get_or_insert((options.seed, v.to_string()));
+                        sum.broken.get_or_insert((options, v.to_string()));
                     }
                 }
             });
@@ -178,13 +190,9 @@ fn fresh(flags: &Flags) -> Result<(), String> {
     let most = seeds.unwrap_or(if minutes.is_some() { u64::MAX } else { 200 });
     let until = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(60 * 24));
     println!("seeds from {from}");
-    let bent = temper(flags)?;
-    let of = |seed| bent.map_or_else(|| Options::of(seed), |t| t.on(Options::draw(seed)));
+    let of = worlds(flags)?;
     let sum = run_many(cores(flags)?, from, |n| (n - from < most && Instant::now() < until).then(|| of(n)));
-    report(&sum, bent.is_none(), flags.has("--markers")).map_err(|e| match bent {
-        Some(t) => e.replace(" TRACE=1", &format!(" TEMPER={} TRACE=1", t.name())),
-        None => e,
-    })
+    report(&sum, !flags.has("--temper"), flags.has("--markers"))
 }
 
 fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String> {
@@ -215,8 +223,9 @@ fn report(sum: &Sum, zeros_fail: bool, every_marker: bool) -> Result<(), String>
     if !never.is_empty() {
         println!("markers never visited: {}", never.join(", "));
     }
-    if let Some((seed, text)) = &sum.broken {
-        return Err(format!("VIOLATION, seed {seed}: {text}\nreplay it: make sim SEED={seed} TRACE=1"));
+    if let Some((options, text)) = &sum.broken {
+        let (seed, again) = (options.seed, again(options));
+        return Err(format!("VIOLATION, seed {seed}: {text}\nreplay it: make sim {again} TRACE=1"));
     }
     let zeros = sum.totals.zeros();
     if zeros_fail && sum.seeds >= 100 && !zeros.is_empty() {
@@ -412,7 +421,7 @@ mod tests {
         totals.add(Part::Faults, "crash", 3);
         let sum = |seeds, totals: &Totals| Sum { seeds, totals: totals.clone(), ..Sum::default() };
         assert_eq!(report(&sum(100, &totals), true, false), Ok(()));
-        let broken = Sum { broken: Some((7, "it broke".to_string())), ..sum(1, &totals) };
+        let broken = Sum { broken: Some((Options::of(7), "it broke".to_string())), ..sum(1, &totals) };
         assert!(report(&broken, false, false).expect_err("a violation").contains("SEED=7"));
         totals.add(Part::Protocol, "elections", 0);
         assert!(report(&sum(100, &totals), true, false).expect_err("a zero").contains("protocol elections"));

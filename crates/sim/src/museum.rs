@@ -32,7 +32,7 @@ impl Bug {
     pub fn options(&self, seed: u64) -> Options {
         match self.favours {
             Temper::Drawn => Options::of(seed),
-            temper => temper.on(Options::draw(seed)),
+            temper => temper.of(seed),
         }
     }
 }

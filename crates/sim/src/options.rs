@@ -209,7 +209,7 @@ impl Options {
         let tempers = &Temper::ALL[1..];
         match seed % 16 {
             0 => Options::small(seed),
-            n if TEMPERED.contains(&n) => tempers[(seed / 16 + n) as usize % tempers.len()].on(Options::draw(seed)),
+            n if TEMPERED.contains(&n) => tempers[(seed / 16 + n) as usize % tempers.len()].of(seed),
             _ => Options::draw(seed),
         }
     }

@@ -64,6 +64,11 @@ impl Temper {
         Temper::ALL.into_iter().find(|t| t.name() == name)
     }
 
+    /// The world of this seed in this temper, whatever its own is.
+    pub fn of(self, seed: u64) -> Options {
+        self.on(Options::draw(seed))
+    }
+
     /// What was drawn, in this temper. What it draws itself is the seed's, too.
     pub fn on(self, drawn: Options) -> Options {
         let mut rng = Rng::new(drawn.seed ^ 0x7e39_e57e_39e5_7e39);

@@ -1,5 +1,6 @@
 //! Child processes with their last words: each one's log goes to a file and its newest lines are kept.
 
+use crate::READY;
 use crate::config::Complaint;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
@@ -14,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Lines kept to be shown when a child dies.
 const LAST_LINES: usize = 15;
-/// A child says this when it serves.
-const READY: &str = "ready to serve client requests";
 
 /// What the demo hears.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

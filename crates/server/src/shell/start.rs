@@ -12,6 +12,7 @@ use super::slots::Slots;
 use super::step::{self, Outlets};
 use super::write::Job;
 use super::{View, clock, files, read, write};
+use crate::READY;
 use crate::config::{Complaint, Settings, Url};
 use crate::metrics::meters::Meters;
 use base::{Rng, Span, Tick};
@@ -27,8 +28,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use transport::{Event, Hello, Peers};
 
-/// What clients and tools wait for on standard error.
-const READY: &str = "ready to serve client requests";
 /// Readers beside the step: two are enough to keep a disk and a core busy.
 const READERS: usize = 2;
 /// With fewer cores than this the step thread carries the frames between its steps: a thread of their own would cost more
