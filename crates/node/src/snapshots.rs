@@ -122,9 +122,16 @@ impl<V: engine::Read> Snapshots<V> {
         let late: Vec<u64> = self.receiving.iter().filter(|(_, r)| late(r)).map(|(n, _)| *n).collect();
         for number in late {
             marker!("snapshot.receiving timed out");
-            self.receiving.remove(&number);
-            self.dropped.push(number);
+            self.end_receiving(number);
         }
+    }
+
+    /// Nothing more of it is taken. What goes in cannot be stopped any more: its replica waits for the end.
+    fn end_receiving(&mut self, number: u64) -> Option<Name> {
+        let r = self.receiving.remove(&number)?;
+        assert!(!r.ingesting || base::bug!("late-answer-ends-an-ingest"), "{:?} is being put in", r.name);
+        self.dropped.push(number);
+        Some(r.name)
     }
 
     fn end_sending(&mut self, number: u64, result: Option<Index>) {
@@ -229,10 +236,9 @@ impl<V: engine::Read> Snapshots<V> {
             Some((number, r)) => yields(r).then_some(*number),
             None => self.receiving.iter().find(|(_, r)| yields(r)).map(|(number, _)| *number),
         };
-        let Some(r) = rival.and_then(|number| self.receiving.remove(&number)) else { return false };
+        let Some(ended) = rival.and_then(|number| self.end_receiving(number)) else { return false };
         marker!("snapshot.slot taken from a silent sender");
-        self.dropped.extend(rival);
-        outbox.now(r.name.1, &Part::Refused(r.name.0, r.name.2));
+        outbox.now(ended.1, &Part::Refused(ended.0, ended.2));
         true
     }
 
@@ -248,11 +254,15 @@ impl<V: engine::Read> Snapshots<V> {
             marker!("snapshot.piece of what is not received");
             return outbox.now(name.1, &Part::Refused(name.0, name.2));
         };
+        if r.last && !base::bug!("late-answer-ends-an-ingest") {
+            // Everything is here; this answers what was asked before it was.
+            marker!("snapshot.piece behind the last");
+            return;
+        }
         if at != r.received || r.last {
             marker!("snapshot.piece out of order");
             let number = *number;
-            self.receiving.remove(&number);
-            self.dropped.push(number);
+            self.end_receiving(number);
             return outbox.now(name.1, &Part::Refused(name.0, name.2));
         }
         (r.since, r.ask_at, r.deadline) = (now, now + self.silence, now + PATIENCE);
@@ -274,8 +284,7 @@ impl<V: engine::Read> Snapshots<V> {
         let lost = |r: &Receiving| r.name.1 == peer && !r.ingesting;
         let gone: Vec<u64> = self.receiving.iter().filter(|(_, r)| lost(r)).map(|(n, _)| *n).collect();
         for number in gone {
-            self.receiving.remove(&number);
-            self.dropped.push(number);
+            self.end_receiving(number);
         }
     }
 }
@@ -352,12 +361,11 @@ impl<E: Engine> Node<E> {
         let Some(r) = self.snapshots.receiving.get_mut(&number) else { return Ok(()) };
         if let Err(e) = result {
             let (range, from, theirs) = r.name;
-            self.snapshots.receiving.remove(&number);
+            self.snapshots.end_receiving(number);
             if !engine::is_no_space(&e) {
                 return Err(e);
             }
             marker!("snapshot.no room for it");
-            self.snapshots.dropped.push(number);
             self.outbox.now(from, &Part::Refused(range, theirs));
             return Ok(());
         }
@@ -370,8 +378,7 @@ impl<E: Engine> Node<E> {
         }
         let Some(replica) = self.replicas.get_mut(&range).filter(|p| p.wants_snapshot(r.applied.index)) else {
             self.outbox.now(from, &Part::Refused(range, theirs));
-            self.snapshots.receiving.remove(&number);
-            self.snapshots.dropped.push(number);
+            self.snapshots.end_receiving(number);
             return Ok(());
         };
         let (clear, then) = replica.begin_install(&self.engine, r.applied)?;

@@ -702,6 +702,38 @@ fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
 }
 
 #[test]
+fn what_was_asked_before_the_last_piece_came_does_not_end_its_ingest() {
+    let mut n = node(3);
+    step(&mut n, 2);
+    let name = (RangeId(2), StoreId(2), 7);
+    let applied = range::state::Applied { index: base::Index(50), ..n.replicas[&RangeId(2)].applied() };
+    n.snapshots.offered(name, (applied, Revision(1)), (true, &|_| true), Tick::ms(3), &mut n.outbox);
+    // The piece takes long, so it is asked for again.
+    n.snapshots.pass_time(Tick::ms(1_003), &mut n.outbox);
+    let piece = |n: &mut Node<Mem>, piece, ms| {
+        let mut effects = Effects::<Mem>::empty();
+        n.snapshots.chunk(name, piece, (Tick::ms(ms), &mut n.outbox), &mut effects);
+        effects.snapshots.pop()
+    };
+    let answer = (1, false, Bytes::new());
+    let Some(crate::effects::SnapshotWork::Stage { number, .. }) =
+        piece(&mut n, (0, true, Bytes::from_static(b"records")), 1_500)
+    else {
+        panic!("the piece is taken")
+    };
+    assert!(piece(&mut n, answer.clone(), 1_501).is_none(), "staged as soon as the disk is done");
+    let (mut w, mut effects) = (work(), Effects::empty());
+    n.staged(number, Ok(()), Tick::ms(1_502), &mut w, &mut effects).unwrap();
+    assert!(matches!(effects.snapshots[..], [crate::effects::SnapshotWork::Ingest { .. }]));
+    said(&mut n);
+    piece(&mut n, answer, 1_503);
+    assert_eq!(said(&mut n), [], "the sender is told when it is in");
+    n.ingested(number, Ok(()), Tick::ms(1_504), &mut w).unwrap();
+    let replica = &n.replicas[&RangeId(2)];
+    assert!(!replica.is_installing() && replica.applied() == applied, "it would be deaf until the next restart");
+}
+
+#[test]
 fn an_offer_that_nobody_answers_ends() {
     let mut n = node(3);
     let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
@@ -723,6 +755,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             "depth-forgotten-with-the-next-life",
             crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
         ),
+        ("late-answer-ends-an-ingest", what_was_asked_before_the_last_piece_came_does_not_end_its_ingest),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),
         ("snapshots-of-an-earlier-life", a_new_life_of_a_store_ends_the_snapshots_of_the_last_one),
         ("marks-of-a-replaced-state", marks_seen_before_a_snapshot_goes_in_are_left_alone),

@@ -120,6 +120,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "frame-too-large-to-send",
             "hash-below-the-floor",
             "lapse-unnoticed",
+            "late-answer-ends-an-ingest",
             "lease-outlives-leadership",
             "longest-promise-forgotten",
             "marks-of-a-replaced-state",
