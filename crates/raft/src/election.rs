@@ -8,6 +8,9 @@
 use crate::{Ctx, Group, HardState, Member, Message, Output, Payload, Role, VoteAnswer, VoteRequest};
 use base::{Index, Term, marker};
 
+/// So often a campaign is put off that would be in vain. Then it asks all the same, for beats may be old.
+const MOST_PUT_OFF: u8 = 7;
+
 /// How much of an unapplied log is looked at in one go for changes of membership.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -29,11 +32,13 @@ impl Group {
             return;
         }
         self.tries = self.tries.saturating_add(1);
-        if self.campaigns_in_vain(ctx) {
+        if self.put_off < MOST_PUT_OFF && self.campaigns_in_vain(ctx) {
             // costs no message; the next beats may say something else
             marker!("raft.election.in_vain");
+            self.put_off += 1;
             self.arm_election_soon(ctx);
         } else if self.may_campaign(ctx, out) {
+            self.put_off = 0;
             self.pre_campaign(ctx, out);
         } else {
             self.arm_election(ctx);
@@ -46,14 +51,14 @@ impl Group {
     }
 
     /// Beats say whom the other stores support. While so many voters stand by the leader that the rest is no quorum,
-    /// asking is in vain: this store alone lost it. Every eighth time we ask all the same, for beats may be old.
+    /// asking is in vain: this store alone lost it. It may also be that its replica leads no more, and nobody knows.
     fn campaigns_in_vain(&self, ctx: &Ctx) -> bool {
         let Some(leader) = self.leader.filter(|l| l.replica != self.cfg.replica) else { return false };
         let not_leader = |m: Member| m.replica != leader.replica;
         let free = |m: Member| {
             m.replica == self.cfg.replica || (not_leader(m) && !ctx.supports.vouches(m.store, leader.store))
         };
-        !self.tries.is_multiple_of(8) && self.conf.quorum(not_leader) && !self.conf.quorum(free)
+        self.conf.quorum(not_leader) && !self.conf.quorum(free)
     }
 
     /// May this replica ask for votes? Not without a vote of its own, not before its store may vote, and not with a

@@ -37,6 +37,8 @@ pub struct Group {
     pub(crate) election: Tick,
     /// Campaigns since a leader was last heard; they slow down.
     pub(crate) tries: u8,
+    /// How often in a row a campaign was put off because it would have been in vain.
+    pub(crate) put_off: u8,
     /// Led this term, leads no more, repeats so until a new leader is heard; when to say it next.
     pub(crate) defortify: Option<(Term, Tick)>,
     /// The number of the last read round.
@@ -75,6 +77,7 @@ impl Group {
             heard: Tick::ZERO,
             election: Tick::FAR,
             tries: 0,
+            put_off: 0,
             defortify: None,
             rounds: 0,
             awake: false,

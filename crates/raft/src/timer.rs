@@ -182,6 +182,9 @@ impl Group {
             marker!("raft.election.takes_heart");
             let before = self.election;
             self.tries = 1;
+            if base::bug!("taking-heart-puts-off-again") {
+                self.put_off = 0;
+            }
             self.arm_election_soon(ctx);
             self.election = self.election.min(before);
         }

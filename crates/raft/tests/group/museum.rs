@@ -34,6 +34,7 @@ const SCRIPTS: &[&str] = &[
     "old-term-costs-a-whole-wait",
     "pre-vote-skipped",
     "stays-tired-when-heard-again",
+    "taking-heart-puts-off-again",
     "votes-right-after-restart",
     "waits-for-a-shorter-log",
     "written-aba",
