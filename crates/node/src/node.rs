@@ -195,7 +195,7 @@ impl<E: Engine> Node<E> {
         Ok(Node {
             fetches,
             calls: Calls::new(incarnation),
-            snapshots: Snapshots::new(incarnation, config.election_timeout),
+            snapshots: Snapshots::new(incarnation, config.election_timeout, config.limits.snapshot_chunk_bytes),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
             writes: Writes { outstanding: VecDeque::new(), next: 1, depths },

@@ -6,7 +6,7 @@ use crate::effects::{Effects, SnapshotWork};
 use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::node::{Node, Work, turn};
-use base::{Incarnation, Index, Place, RangeId, Result, Revision, StoreId, Tick, limits, marker};
+use base::{Incarnation, Index, Place, RangeId, Result, Revision, StoreId, Tick, marker};
 use bytes::Bytes;
 use engine::Engine;
 use range::state::Applied;
@@ -33,9 +33,19 @@ struct Sending<V> {
     taken: Option<u64>,
     wanted: u64,
     reading: bool,
+    /// When the receiver was last heard.
+    since: Tick,
     deadline: Tick,
     /// Compaction ignores views: while pieces are read, the bound stays what the receiver was told.
     _pin: Arc<Revision>,
+}
+
+impl<V> Sending<V> {
+    /// A receiver that is at it says so once in a silence. This one has not, twice: it is done, or gave up, and its word
+    /// was lost.
+    fn is_silent(&self, now: Tick, silence: Tick) -> bool {
+        !self.reading && now >= self.since + silence + silence && !base::bug!("silent-receiver-keeps-its-slot")
+    }
 }
 
 /// Who receives what from whom, under which number of the sender.
@@ -81,6 +91,8 @@ impl Receiving {
 pub(crate) struct Snapshots<V> {
     /// Whoever hears answers an offer within this time, and sends what it was asked for.
     silence: Tick,
+    /// How much is read for one piece.
+    chunk_bytes: usize,
     sending: BTreeMap<u64, Sending<V>>,
     next: u64,
     /// By our own number.
@@ -92,9 +104,9 @@ pub(crate) struct Snapshots<V> {
 
 impl<V: engine::Read> Snapshots<V> {
     /// Numbers of an earlier life must not meet those of this one.
-    pub fn new(incarnation: Incarnation, silence: Tick) -> Snapshots<V> {
+    pub fn new(incarnation: Incarnation, silence: Tick, chunk_bytes: usize) -> Snapshots<V> {
         let (sending, receiving, next) = (BTreeMap::new(), BTreeMap::new(), (incarnation.0 << 32) + 1);
-        Snapshots { silence, sending, next, receiving, ended: Vec::new(), dropped: Vec::new() }
+        Snapshots { silence, chunk_bytes, sending, next, receiving, ended: Vec::new(), dropped: Vec::new() }
     }
 
     pub fn next_wake(&self) -> Tick {
@@ -102,14 +114,18 @@ impl<V: engine::Read> Snapshots<V> {
             return Tick::ZERO;
         }
         let sending = self.sending.values().map(|s| s.deadline);
-        let asks = self.receiving.values().filter(|r| r.waits()).map(|r| r.ask_at);
-        sending.chain(asks).chain(self.receiving.values().map(|r| r.deadline)).min().unwrap_or(Tick::FAR)
+        let asks = self.receiving.values().map(|r| r.ask_at);
+        let patience = self.receiving.values().filter(|r| !r.ingesting).map(|r| r.deadline);
+        sending.chain(asks).chain(patience).min().unwrap_or(Tick::FAR)
     }
 
-    /// What makes no progress ends; what was asked for and does not come is asked for again.
+    /// What makes no progress ends. What was asked for and does not come is asked for again, and whoever is busy with what
+    /// came says the same, for the sender to know.
     pub fn pass_time(&mut self, now: Tick, outbox: &mut Outbox) {
-        for r in self.receiving.values_mut().filter(|r| r.waits() && now >= r.ask_at) {
-            marker!("snapshot.piece asked for again");
+        for r in self.receiving.values_mut().filter(|r| now >= r.ask_at) {
+            if r.waits() {
+                marker!("snapshot.piece asked for again");
+            }
             r.ask_at = now + self.silence;
             outbox.now(r.name.1, &Part::Wanted(r.name.0, r.name.2, r.staged));
         }
@@ -156,7 +172,7 @@ impl<V: engine::Read> Snapshots<V> {
         let moves = s.taken.unwrap_or_default() < pieces;
         s.taken = s.taken.max(Some(pieces));
         s.wanted = s.wanted.max(pieces + WINDOW);
-        s.deadline = now + PATIENCE;
+        (s.since, s.deadline) = (now, now + PATIENCE);
         moves.then_some(s.to)
     }
 
@@ -180,11 +196,34 @@ impl<V: engine::Read> Snapshots<V> {
     /// Reading goes on where the window allows.
     pub fn go_on<E: Engine<View = V>>(&mut self, effects: &mut Effects<E>) {
         for (number, s) in &mut self.sending {
-            go_on_reading(*number, s, effects);
+            go_on_reading(*number, s, self.chunk_bytes, effects);
         }
         for number in std::mem::take(&mut self.dropped) {
             effects.snapshots.push(SnapshotWork::Drop { number });
         }
+    }
+
+    /// Is there a slot for a snapshot to this member, or one whose receiver is silent?
+    fn may_send(&mut self, range: RangeId, to: Place, now: Tick) -> bool {
+        let earlier = self.sending.iter().find(|(_, s)| s.range == range && s.to == to);
+        if let Some((number, s)) = earlier {
+            let (number, silent) = (*number, s.is_silent(now, self.silence));
+            if silent {
+                // An earlier leadership's, perhaps. Nobody need be told: this one asks for it anew.
+                marker!("snapshot.offered anew");
+                self.sending.remove(&number);
+            }
+            return silent;
+        }
+        if self.sending.len() < SLOTS {
+            return true;
+        }
+        let silent = self.sending.iter().find(|(_, s)| s.is_silent(now, self.silence)).map(|(number, _)| *number);
+        if let Some(number) = silent {
+            marker!("snapshot.slot taken from a silent receiver");
+            self.end_sending(number, None);
+        }
+        silent.is_some()
     }
 
     pub fn refused(&mut self, name: Name) {
@@ -289,14 +328,14 @@ impl<V: engine::Read> Snapshots<V> {
     }
 }
 
-fn go_on_reading<E: Engine>(number: u64, s: &mut Sending<E::View>, effects: &mut Effects<E>) {
+fn go_on_reading<E: Engine>(number: u64, s: &mut Sending<E::View>, bytes: usize, effects: &mut Effects<E>) {
     if s.reading || s.read >= s.wanted {
         return;
     }
     if let Some(from) = s.from.clone() {
         s.reading = true;
         let (view, to) = (s.view.clone(), s.end.clone());
-        effects.snapshots.push(SnapshotWork::Read { number, view, from, to, bytes: limits::SNAPSHOT_CHUNK_BYTES });
+        effects.snapshots.push(SnapshotWork::Read { number, view, from, to, bytes });
     }
 }
 
@@ -304,8 +343,7 @@ impl<E: Engine> Node<E> {
     /// A member needs the state instead of the log.
     pub(crate) fn offer_snapshot(&mut self, range: RangeId, to: Place, now: Tick, work: &mut Work<E::View>) {
         let Some(replica) = self.replicas.get_mut(&range) else { return };
-        let busy = self.snapshots.sending.len() >= SLOTS
-            || self.snapshots.sending.values().any(|s| s.range == range && s.to == to);
+        let busy = !self.snapshots.may_send(range, to, now);
         let view = Arc::new(self.engine.view());
         let applied = snapshot::position(&*view, replica.descriptor());
         let (Ok(applied), false) = (applied, busy) else {
@@ -323,9 +361,9 @@ impl<E: Engine> Node<E> {
         if !base::bug!("snapshot-sent-without-a-pin") {
             self.bounds.pins.push_back(pin.clone());
         }
-        let (read, taken, wanted, reading) = (0, None, 0, false);
+        let (read, taken, wanted, reading, since) = (0, None, 0, false, now);
         let from = Some(from);
-        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, deadline, _pin: pin };
+        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, since, deadline, _pin: pin };
         let position = (applied, floor);
         self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);

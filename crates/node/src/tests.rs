@@ -702,6 +702,37 @@ fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
 }
 
 #[test]
+fn a_receiver_whose_word_was_lost_makes_room_for_the_next_offer() {
+    let mut n = node(3);
+    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
+    let offers = |n: &mut Node<Mem>, range, to, ms| {
+        n.offer_snapshot(RangeId(range), place(to), Tick::ms(ms), &mut work());
+        said(n)
+            .into_iter()
+            .find_map(|(_, part)| if let Part::Offer(_, _, _, number, _) = part { Some(number) } else { None })
+    };
+    let takes = |n: &mut Node<Mem>, range, from, number, ms| {
+        n.snapshots.wanted((RangeId(range), StoreId(from), number), 0, Tick::ms(ms), &mut n.outbox);
+    };
+    let all = || Ok((Bytes::from_static(b"all of it"), None));
+    let first = offers(&mut n, 2, 2, 2).expect("a slot");
+    let second = offers(&mut n, 2, 3, 2).expect("another");
+    for (store, number) in [(2, first), (3, second)] {
+        takes(&mut n, 2, store, number, 10);
+        n.snapshots.read(number, all(), Tick::ms(11), &mut n.outbox);
+    }
+    // That it is in was lost on its way from the one; the other is at it, and says so.
+    takes(&mut n, 2, 3, second, 1_010);
+    assert_eq!(offers(&mut n, 2, 2, 2_009), None, "its word may be on its way");
+    let anew = offers(&mut n, 2, 2, 2_010).expect("nobody waits for it any more");
+    assert_eq!((offers(&mut n, 1, 2, 2_011), offers(&mut n, 2, 3, 2_012)), (None, None), "both slots are in use");
+    n.snapshots.refused((RangeId(2), StoreId(2), first));
+    assert_eq!(offers(&mut n, 2, 2, 2_013), None, "an answer to the first says nothing about the second");
+    takes(&mut n, 2, 2, anew, 3_000);
+    assert!(offers(&mut n, 1, 2, 3_010).is_some(), "now the other is silent, and another range needs its slot");
+}
+
+#[test]
 fn what_was_asked_before_the_last_piece_came_does_not_end_its_ingest() {
     let mut n = node(3);
     step(&mut n, 2);
@@ -755,6 +786,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             "depth-forgotten-with-the-next-life",
             crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
         ),
+        ("silent-receiver-keeps-its-slot", a_receiver_whose_word_was_lost_makes_room_for_the_next_offer),
         ("late-answer-ends-an-ingest", what_was_asked_before_the_last_piece_came_does_not_end_its_ingest),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),
         ("snapshots-of-an-earlier-life", a_new_life_of_a_store_ends_the_snapshots_of_the_last_one),

@@ -158,6 +158,8 @@ pub struct Limits {
     pub max_entry_bytes: usize,
     pub max_apply_bytes: usize,
     pub max_queued_bytes: usize,
+    /// Of one piece of a snapshot, as it is sent.
+    pub snapshot_chunk_bytes: usize,
 }
 
 impl Default for Limits {
@@ -169,6 +171,7 @@ impl Default for Limits {
             max_entry_bytes: l::MAX_ENTRY_BYTES,
             max_apply_bytes: l::MAX_APPLY_BYTES,
             max_queued_bytes: l::MAX_QUEUED_BYTES,
+            snapshot_chunk_bytes: l::SNAPSHOT_CHUNK_BYTES,
         }
     }
 }

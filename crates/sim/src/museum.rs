@@ -130,6 +130,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "numbers-of-an-older-sequencer",
             "only-the-newest-revision-meets-the-floor",
             "parts-of-two-revisions",
+            "silent-receiver-keeps-its-slot",
             "silent-sender-keeps-its-slot",
             "slow-sender-loses-its-slot",
             "snapshot-sent-without-a-pin",

@@ -93,6 +93,8 @@ pub struct FlagOptions {
     pub log_patience: u64,
     /// Bytes of commands that may wait inside one node.
     pub queue_bytes: usize,
+    /// Bytes of one piece of a snapshot: all of it, unless the seed has a temper for that.
+    pub chunk_bytes: usize,
 }
 
 /// The disk's temper.
@@ -282,6 +284,7 @@ impl FlagOptions {
             log_bytes: *rng.pick(&[400, 1_000, 5_000, 30_000, 1 << 20]),
             log_patience: *rng.pick(&[1, 1, 4]),
             queue_bytes: *rng.pick(&[1 << 20, 1 << 20, 1 << 20, 8_000]),
+            chunk_bytes: base::limits::SNAPSHOT_CHUNK_BYTES,
         }
     }
 }

@@ -121,7 +121,13 @@ fn slow_disks(mut o: Options, rng: &mut Rng) -> Options {
     o.think = *rng.pick(&[5, 20]) * MS;
     // Whoever waits for several of them in a row waits long.
     o.patience = 8 * SEC;
-    o.disk.write.1 = 30_000 + *rng.pick(&[30, 100, 300]) * MS;
+    let slowest = *rng.pick(&[30, 100, 300]);
+    o.disk.write.1 = 30_000 + slowest * MS;
+    // Much waits; whoever is refused for that says nothing about disks.
+    o.flags.queue_bytes = 1 << 20;
+    // A leader that waits for three such writes in a row must not be taken for one that is stuck.
+    let least = if slowest > 100 { 1_000 } else { 500 };
+    o.flags.timeouts = (o.flags.timeouts.0.max(least), o.flags.timeouts.1.max(least));
     let every = *rng.pick(&[SEC, 2 * SEC, 4 * SEC]);
     let drawn = o.faults;
     let disks = DiskFaults { stall: 2 * every, seize: every, ..DiskFaults::default() };
@@ -165,6 +171,9 @@ fn cut_logs(mut o: Options, rng: &mut Rng) -> Options {
     o.faults = FaultOptions { cut: every, crash: 2 * every, lag: every, ..FaultOptions::default() };
     (o.faults.stop, o.faults.pause) = (drawn.stop, drawn.pause);
     o.faults.chances.coup = drawn.chances.coup;
+    // Many pieces, of which some are late, lost, or under way when their streams break.
+    o.flags.chunk_bytes = *rng.pick(&[2_000, 20_000, o.flags.chunk_bytes]);
+    o.faults.reset = *rng.pick(&[0, every, drawn.reset]);
     o
 }
 
