@@ -31,10 +31,12 @@ pub enum Temper {
     Partings,
     /// One leader after the other, each overthrown before anybody hears of it.
     Coups,
+    /// Whatever has a bound of its own is cut into many: entries, applies, snapshots, logs.
+    Narrow,
 }
 
 impl Temper {
-    pub const ALL: [Temper; 8] = [
+    pub const ALL: [Temper; 9] = [
         Temper::Drawn,
         Temper::Compactions,
         Temper::SlowDisks,
@@ -43,6 +45,7 @@ impl Temper {
         Temper::Crowd,
         Temper::Partings,
         Temper::Coups,
+        Temper::Narrow,
     ];
 
     /// As the command line says it.
@@ -56,6 +59,7 @@ impl Temper {
             Temper::Crowd => "crowd",
             Temper::Partings => "partings",
             Temper::Coups => "coups",
+            Temper::Narrow => "narrow",
         }
     }
 
@@ -82,6 +86,7 @@ impl Temper {
             Temper::Crowd => crowd(drawn, rng),
             Temper::Partings => partings(drawn, rng),
             Temper::Coups => coups(drawn, rng),
+            Temper::Narrow => narrow(drawn, rng),
         };
         // Somebody must be left.
         let deaf = bent.deaf && bent.nodes > 1;
@@ -226,6 +231,20 @@ fn coups(mut o: Options, rng: &mut Rng) -> Options {
     let crash = *rng.pick(&[0, 3, 6]) * SEC;
     o.faults = FaultOptions { crash, ..FaultOptions::default() };
     o.faults.chances.coup = *rng.pick(&[500_000, 800_000, 950_000]);
+    o
+}
+
+/// A step that cannot do all that is there to do must do the rest later, whatever happens meanwhile: all faults are as
+/// they were drawn.
+fn narrow(mut o: Options, rng: &mut Rng) -> Options {
+    o.nodes = *rng.pick(&[1, 3, 3, 3, 5]);
+    o.clients = *rng.pick(&[4, 8, 16]);
+    o.think = *rng.pick(&[1, 5]) * MS;
+    o.mix = Mix { put: 10, ..o.mix };
+    o.flags.entry_bytes = *rng.pick(&[1, 100, 500]);
+    o.flags.apply_bytes = *rng.pick(&[1, 200, 1_000]);
+    o.flags.chunk_bytes = *rng.pick(&[2_000, 20_000]);
+    o.flags.log_bytes = *rng.pick(&[400, 5_000, 30_000]);
     o
 }
 
