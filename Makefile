@@ -173,7 +173,7 @@ mutants:
 bench: setup
 	@$(CARGO) bench --locked -p flotilla-benches
 
-# make compare [ARGS="--seconds 20"]: three nodes of Debian's etcd (or of ETCD=path) and three of ours, one after the other
+# make compare [ARGS="--seconds 20"]: three nodes of Debian's etcd (or of ETCD=path) and three of ours, in turns
 compare: setup-test peers
 	@$(CARGO) build $(ALL) --bin flotilla-compare
 	@"$(CARGO_TARGET_DIR)/release/flotilla-compare" $(ARGS)

@@ -58,7 +58,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// What one cell brought.
+/// What one cell brought, in one turn or as the median of several.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Measured {
     /// Which cell.
@@ -75,6 +75,27 @@ pub struct Measured {
     pub client_cpu: f64,
     /// Operations that failed.
     pub errors: u64,
+}
+
+impl Measured {
+    /// The median of every figure; errors are added up. Nothing of no turns.
+    pub fn median(turns: &[Measured]) -> Option<Measured> {
+        let of = |figure: fn(&Measured) -> f64| {
+            let mut all: Vec<f64> = turns.iter().map(figure).collect();
+            all.sort_by(f64::total_cmp);
+            (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2.0
+        };
+        let first = turns.first()?;
+        Some(Measured {
+            cell: first.cell,
+            rate: of(|m| m.rate),
+            p50: of(|m| m.p50),
+            p99: of(|m| m.p99),
+            server_cpu: of(|m| m.server_cpu),
+            client_cpu: of(|m| m.client_cpu),
+            errors: turns.iter().map(|m| m.errors).sum(),
+        })
+    }
 }
 
 impl fmt::Display for Measured {
@@ -134,4 +155,26 @@ pub fn measure(system: &System, cell: Cell, options: &Options) -> Result<Measure
         client_cpu: per_op(after.1.saturating_sub(before.1)),
         errors: tally.errors,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_turn_does_not_count() {
+        let turn = |rate: f64| Measured {
+            cell: ALL[0],
+            rate,
+            p50: 1.0 / rate,
+            p99: 2.0 / rate,
+            server_cpu: 3.0 / rate,
+            client_cpu: 4.0 / rate,
+            errors: 1,
+        };
+        assert_eq!(Measured::median(&[]), None);
+        assert_eq!(Measured::median(&[turn(8.0)]), Some(turn(8.0)));
+        assert_eq!(Measured::median(&[turn(8.0), turn(1.0), turn(16.0)]), Some(Measured { errors: 3, ..turn(8.0) }));
+        assert_eq!(Measured::median(&[turn(8.0), turn(16.0)]).map(|m| (m.rate, m.errors)), Some((12.0, 2)));
+    }
 }

@@ -1,6 +1,8 @@
-//! `cargo run --release -p flotilla-compare`: a server that stores nothing as a yardstick, three nodes of Debian's etcd,
-//! then three of Flotilla, on this machine, one system at a time, under the same load from the same generator; then the
-//! ratios.
+//! `cargo run --release -p flotilla-compare`: a server that stores nothing as a yardstick, three nodes of Debian's etcd and
+//! three of Flotilla on this machine, under the same load from the same generator; then the ratios.
+//!
+//! All systems run, one of them is under load: they take turns, so that a machine that is slow for half a minute is slow
+//! for all of them.
 //!
 //! This program is also the Flotilla that is measured: it runs itself with `start`, through the same function as the
 //! `flotilla` binary and on the same heap, so that what is measured is never older than what measures.
@@ -30,10 +32,13 @@ pub struct Options {
     /// Measure one system only
     #[arg(long, value_enum)]
     only: Option<Kind>,
-    /// Seconds of each cell
-    #[arg(long, default_value_t = 8.0)]
+    /// Seconds of each cell and turn
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Seconds before them that are not counted
+    /// Turns of each system in each cell; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds before a turn that are not counted
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
     /// Nodes of each system
@@ -80,18 +85,21 @@ fn compare(options: &Options) -> Result<(), String> {
     let cells = Cell::chosen(&options.cells)?;
     let kinds = options.only.map_or(vec![Kind::Nothing, Kind::Etcd, Kind::Flotilla], |kind| vec![kind]);
     system::stop_on_signals()?;
-    let mut columns = Vec::new();
+    let mut systems = Vec::new();
     for kind in kinds {
-        let mut system = System::start(kind, options)?;
-        println!("\n{}: on {}", system.version, system.endpoints.join(", "));
-        let cells: Vec<Cell> =
-            cells.iter().copied().filter(|cell| kind != Kind::Nothing || cell.needs_nothing()).collect();
-        let measured = measure(&mut system, &cells, options)?;
-        columns.push(table::Column { kind, version: system.version.clone(), measured });
-        system.stop();
-        // Let the disk finish what the one system left before the other is measured.
-        std::thread::sleep(Duration::from_secs(2));
+        let system = System::start(kind, options)?;
+        println!("{}: on {}", system.version, system.endpoints.join(", "));
+        let fill = cells::fill(&system, options)?;
+        println!("  {} keys written in {:.1} s", options.keys, fill.as_secs_f64());
+        systems.push((table::Column { kind, version: system.version.clone(), measured: Vec::new() }, system));
     }
+    // Let the disk finish what this left.
+    std::thread::sleep(Duration::from_secs(2));
+    for cell in cells {
+        measure(&mut systems, cell, options)?;
+    }
+    let (columns, systems): (Vec<_>, Vec<_>) = systems.into_iter().unzip();
+    systems.into_iter().for_each(System::stop);
     print!("\n{}", table::render(&columns, options));
     if options.json {
         columns.iter().for_each(|column| print!("{}", table::json(column)));
@@ -99,15 +107,24 @@ fn compare(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(system: &mut System, cells: &[Cell], options: &Options) -> Result<Vec<cells::Measured>, String> {
-    let fill = cells::fill(system, options)?;
-    println!("  {} keys written in {:.1} s", options.keys, fill.as_secs_f64());
-    let mut measured = Vec::new();
-    for cell in cells {
-        let outcome = cells::measure(system, *cell, options).map_err(|e| format!("{}: {cell}: {e}", system.version))?;
-        println!("  {outcome}");
-        system.check_alive()?;
-        measured.push(outcome);
+/// One cell, all systems in turn.
+fn measure(systems: &mut [(table::Column, System)], cell: Cell, options: &Options) -> Result<(), String> {
+    println!();
+    let mut turns = vec![Vec::new(); systems.len()];
+    for _ in 0..options.rounds.max(1) {
+        for ((column, system), turns) in systems.iter_mut().zip(&mut turns) {
+            if column.kind == Kind::Nothing && !cell.needs_nothing() {
+                continue;
+            }
+            let outcome =
+                cells::measure(system, cell, options).map_err(|e| format!("{}: {cell}: {e}", column.version))?;
+            println!("  {:<8}  {outcome}", column.kind.to_string());
+            system.check_alive()?;
+            turns.push(outcome);
+        }
     }
-    Ok(measured)
+    for ((column, _), turns) in systems.iter_mut().zip(&turns) {
+        column.measured.extend(cells::Measured::median(turns));
+    }
+    Ok(())
 }

@@ -21,6 +21,16 @@ pub enum Kind {
     Flotilla,
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Nothing => "nothing",
+            Kind::Etcd => "etcd",
+            Kind::Flotilla => "flotilla",
+        })
+    }
+}
+
 /// One running cluster.
 pub struct System {
     /// What `--version` says.
@@ -120,7 +130,7 @@ impl System {
         if !killed.is_empty() {
             println!("  had to kill {}", killed.join(", "));
         }
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, dir)| dir != self.dir.path());
         drop(self.dir);
     }
 }

@@ -22,10 +22,11 @@ pub fn render(columns: &[Column], options: &Options) -> String {
     let (nothing, columns): (Vec<&Column>, Vec<&Column>) = columns.iter().partition(|c| c.kind == Kind::Nothing);
     let names: Vec<&str> = columns.iter().map(|c| c.version.as_str()).collect();
     let mut out = format!(
-        "{}: {} nodes each and the load generator on {cores} cores, 256-byte values, {} keys, scans of 100, {} s a cell\n\n",
+        "{}: {} nodes each and the load generator on {cores} cores, 256-byte values, {} keys, scans of 100, median of {} turns of {} s\n\n",
         names.join(" and "),
         options.nodes,
         options.keys,
+        options.rounds.max(1),
         options.seconds,
     );
     let [first, second] = columns[..] else {
@@ -93,7 +94,7 @@ fn yardstick(nothing: &Column, ours: &Column) -> String {
 
 /// One line of JSON for each cell.
 pub fn json(column: &Column) -> String {
-    let system = format!("{:?}", column.kind).to_lowercase();
+    let system = column.kind.to_string();
     let line = |m: &Measured| {
         let value = serde_json::json!({
             "system": system, "version": column.version, "cell": m.cell.to_string(), "ops_per_second": m.rate,

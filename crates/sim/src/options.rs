@@ -297,6 +297,21 @@ impl FlagOptions {
     }
 }
 
+#[cfg(feature = "world")]
+impl FlagOptions {
+    /// What nodes are told about sizes.
+    pub fn limits(&self) -> range::Limits {
+        range::Limits {
+            log_bytes: self.log_bytes,
+            log_bytes_hard: self.log_bytes * self.log_patience,
+            max_entry_bytes: self.entry_bytes,
+            max_apply_bytes: self.apply_bytes,
+            max_queued_bytes: self.queue_bytes,
+            snapshot_chunk_bytes: self.chunk_bytes,
+        }
+    }
+}
+
 /// From the shortest that heartbeats allow.
 fn timeout(rng: &mut Rng) -> u64 {
     *rng.pick(&[500, 1_000, 1_000, 3_000])

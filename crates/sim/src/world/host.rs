@@ -185,13 +185,7 @@ impl World<'_> {
     /// The flags of this life.
     fn config(&mut self, i: usize) -> Config {
         let o = self.options.flags;
-        let mut config = Config { leases: o.leases, ..Config::default() };
-        config.limits.log_bytes = o.log_bytes;
-        config.limits.log_bytes_hard = o.log_bytes * o.log_patience;
-        config.limits.max_queued_bytes = o.queue_bytes;
-        config.limits.snapshot_chunk_bytes = o.chunk_bytes;
-        config.limits.max_entry_bytes = o.entry_bytes;
-        config.limits.max_apply_bytes = o.apply_bytes;
+        let mut config = Config { leases: o.leases, limits: o.limits(), ..Config::default() };
         if o.change {
             // Somewhere in the middle somebody goes from machine to machine and changes a flag.
             let later = self.now > 1_000 * SEC + self.options.faulty_for / 2;
