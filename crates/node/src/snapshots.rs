@@ -6,7 +6,7 @@ use crate::effects::{Effects, SnapshotWork};
 use crate::emit::Outbox;
 use crate::frame::Part;
 use crate::node::{Node, Work, turn};
-use base::{Incarnation, Index, Place, RangeId, Result, Revision, StoreId, Tick, marker};
+use base::{Incarnation, Index, Place, RangeId, Result, Revision, StoreId, Tick, limits, marker};
 use bytes::Bytes;
 use engine::Engine;
 use range::state::Applied;
@@ -14,8 +14,11 @@ use range::{Turn, snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// No progress for this long ends a snapshot.
+/// No piece for this long, although the own disk is done with all, ends a snapshot.
 const PATIENCE: Tick = Tick::ms(15_000);
+/// Who takes a snapshot says so at least this often, whatever election timeout its node was started with. A sender that
+/// hears nothing for twice as long knows that the word for the end was lost.
+const AT_IT: Tick = limits::ELECTION_TIMEOUT;
 /// Pieces on their way at once.
 const WINDOW: u64 = 4;
 /// Snapshots a node receives, and sends, at once.
@@ -33,19 +36,10 @@ struct Sending<V> {
     taken: Option<u64>,
     wanted: u64,
     reading: bool,
-    /// When the receiver was last heard.
-    since: Tick,
+    /// The receiver must be heard before this.
     deadline: Tick,
     /// Compaction ignores views: while pieces are read, the bound stays what the receiver was told.
     _pin: Arc<Revision>,
-}
-
-impl<V> Sending<V> {
-    /// A receiver that is at it says so once in a silence. This one has not, twice: it is done, or gave up, and its word
-    /// was lost.
-    fn is_silent(&self, now: Tick, silence: Tick) -> bool {
-        !self.reading && now >= self.since + silence + silence && !base::bug!("silent-receiver-keeps-its-slot")
-    }
 }
 
 /// Who receives what from whom, under which number of the sender.
@@ -115,7 +109,7 @@ impl<V: engine::Read> Snapshots<V> {
         }
         let sending = self.sending.values().map(|s| s.deadline);
         let asks = self.receiving.values().map(|r| r.ask_at);
-        let patience = self.receiving.values().filter(|r| !r.ingesting).map(|r| r.deadline);
+        let patience = self.receiving.values().filter(|r| r.waits()).map(|r| r.deadline);
         sending.chain(asks).chain(patience).min().unwrap_or(Tick::FAR)
     }
 
@@ -126,7 +120,7 @@ impl<V: engine::Read> Snapshots<V> {
             if r.waits() {
                 marker!("snapshot.piece asked for again");
             }
-            r.ask_at = now + self.silence;
+            r.ask_at = now + self.silence.min(AT_IT);
             outbox.now(r.name.1, &Part::Wanted(r.name.0, r.name.2, r.staged));
         }
         let late: Vec<u64> = self.sending.iter().filter(|(_, s)| now >= s.deadline).map(|(n, _)| *n).collect();
@@ -134,11 +128,13 @@ impl<V: engine::Read> Snapshots<V> {
             marker!("snapshot.sending timed out");
             self.end_sending(number, None);
         }
-        let late = |r: &Receiving| now >= r.deadline && !r.ingesting;
+        let late = |r: &Receiving| now >= r.deadline && r.waits();
         let late: Vec<u64> = self.receiving.iter().filter(|(_, r)| late(r)).map(|(n, _)| *n).collect();
         for number in late {
             marker!("snapshot.receiving timed out");
-            self.end_receiving(number);
+            if let Some((range, from, theirs)) = self.end_receiving(number) {
+                outbox.now(from, &Part::Refused(range, theirs));
+            }
         }
     }
 
@@ -172,12 +168,13 @@ impl<V: engine::Read> Snapshots<V> {
         let moves = s.taken.unwrap_or_default() < pieces;
         s.taken = s.taken.max(Some(pieces));
         s.wanted = s.wanted.max(pieces + WINDOW);
-        (s.since, s.deadline) = (now, now + PATIENCE);
+        let twice = if base::bug!("silent-receiver-keeps-its-slot") { PATIENCE } else { AT_IT + AT_IT };
+        s.deadline = now + twice.max(self.silence + self.silence);
         moves.then_some(s.to)
     }
 
     /// A piece was read.
-    pub fn read(&mut self, number: u64, result: Result<(Bytes, Option<Bytes>)>, now: Tick, outbox: &mut Outbox) {
+    pub fn read(&mut self, number: u64, result: Result<(Bytes, Option<Bytes>)>, outbox: &mut Outbox) {
         let Some(s) = self.sending.get_mut(&number) else { return };
         s.reading = false;
         match result {
@@ -187,7 +184,6 @@ impl<V: engine::Read> Snapshots<V> {
                 outbox.snapshot(s.to.store, &part);
                 s.read += 1;
                 s.from = next;
-                s.deadline = now + PATIENCE;
             }
             Err(_) => self.end_sending(number, None),
         }
@@ -203,27 +199,9 @@ impl<V: engine::Read> Snapshots<V> {
         }
     }
 
-    /// Is there a slot for a snapshot to this member, or one whose receiver is silent?
-    fn may_send(&mut self, range: RangeId, to: Place, now: Tick) -> bool {
-        let earlier = self.sending.iter().find(|(_, s)| s.range == range && s.to == to);
-        if let Some((number, s)) = earlier {
-            let (number, silent) = (*number, s.is_silent(now, self.silence));
-            if silent {
-                // An earlier leadership's, perhaps. Nobody need be told: this one asks for it anew.
-                marker!("snapshot.offered anew");
-                self.sending.remove(&number);
-            }
-            return silent;
-        }
-        if self.sending.len() < SLOTS {
-            return true;
-        }
-        let silent = self.sending.iter().find(|(_, s)| s.is_silent(now, self.silence)).map(|(number, _)| *number);
-        if let Some(number) = silent {
-            marker!("snapshot.slot taken from a silent receiver");
-            self.end_sending(number, None);
-        }
-        silent.is_some()
+    /// Is one on its way to this member?
+    fn is_under_way(&self, range: RangeId, to: Place) -> bool {
+        self.sending.values().any(|s| s.range == range && s.to == to)
     }
 
     pub fn refused(&mut self, name: Name) {
@@ -256,7 +234,7 @@ impl<V: engine::Read> Snapshots<V> {
         let number = self.next;
         self.next += 1;
         let deadline = now + PATIENCE;
-        let (since, ask_at) = (now, now + self.silence);
+        let (since, ask_at) = (now, now + self.silence.min(AT_IT));
         let (received, staged, last, ingesting) = (0, 0, false, false);
         let r = Receiving { name, applied, bound, received, staged, last, ingesting, since, ask_at, deadline };
         self.receiving.insert(number, r);
@@ -304,7 +282,10 @@ impl<V: engine::Read> Snapshots<V> {
             self.end_receiving(number);
             return outbox.now(name.1, &Part::Refused(name.0, name.2));
         }
-        (r.since, r.ask_at, r.deadline) = (now, now + self.silence, now + PATIENCE);
+        (r.since, r.deadline) = (now, now + PATIENCE);
+        if base::bug!("pieces-put-off-the-word") {
+            r.ask_at = now + self.silence;
+        }
         if bytes.is_empty() && !last {
             // Only says that nothing was lost.
             return;
@@ -343,7 +324,12 @@ impl<E: Engine> Node<E> {
     /// A member needs the state instead of the log.
     pub(crate) fn offer_snapshot(&mut self, range: RangeId, to: Place, now: Tick, work: &mut Work<E::View>) {
         let Some(replica) = self.replicas.get_mut(&range) else { return };
-        let busy = !self.snapshots.may_send(range, to, now);
+        if self.snapshots.is_under_way(range, to) && !base::bug!("under-way-is-answered-as-failed") {
+            // An earlier leadership's. Its end answers this one, which must not take it for failed meanwhile.
+            marker!("snapshot.of an earlier leadership");
+            return;
+        }
+        let busy = self.snapshots.sending.len() >= SLOTS;
         let view = Arc::new(self.engine.view());
         let applied = snapshot::position(&*view, replica.descriptor());
         let (Ok(applied), false) = (applied, busy) else {
@@ -361,9 +347,9 @@ impl<E: Engine> Node<E> {
         if !base::bug!("snapshot-sent-without-a-pin") {
             self.bounds.pins.push_back(pin.clone());
         }
-        let (read, taken, wanted, reading, since) = (0, None, 0, false, now);
+        let (read, taken, wanted, reading) = (0, None, 0, false);
         let from = Some(from);
-        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, since, deadline, _pin: pin };
+        let sending = Sending { range, to, view, from, end, read, taken, wanted, reading, deadline, _pin: pin };
         let position = (applied, floor);
         self.outbox.now(to.store, &Part::Offer(range, replica.place(), to, number, position));
         self.snapshots.sending.insert(number, sending);
@@ -408,7 +394,8 @@ impl<E: Engine> Node<E> {
             return Ok(());
         }
         r.staged += 1;
-        (r.since, r.ask_at, r.deadline) = (now, now + self.config.election_timeout, now + PATIENCE);
+        (r.since, r.deadline) = (now, now + PATIENCE);
+        r.ask_at = now + self.config.election_timeout.min(AT_IT);
         let (range, from, theirs) = r.name;
         if !r.last || r.staged < r.received {
             self.outbox.now(from, &Part::Wanted(range, theirs, r.staged));

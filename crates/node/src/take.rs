@@ -50,7 +50,7 @@ impl<E: Engine> Node<E> {
                     replica.learn(lesson, learned);
                 }
             }
-            Input::SnapshotRead(number, result) => self.snapshots.read(number, result, now, &mut self.outbox),
+            Input::SnapshotRead(number, result) => self.snapshots.read(number, result, &mut self.outbox),
             Input::Staged(number, result) => self.staged(number, result, now, work, effects)?,
             Input::Ingested(number, result) => self.ingested(number, result, now, work)?,
             Input::Full(full) => self.set_full(self.identity.store, full),

@@ -646,8 +646,7 @@ fn over_slow_links_snapshots_of_several_ranges_come_to_an_end() {
 #[test]
 fn a_snapshot_that_is_not_sent_any_more_is_not_waited_for() {
     let (mut to, mut from) = (node_of(2, 3), node(3));
-    let place = Place { replica: ReplicaId(2), store: StoreId(2) };
-    from.offer_snapshot(RangeId(2), place, Tick::ms(2), &mut work());
+    from.offer_snapshot(RangeId(2), place(2), Tick::ms(2), &mut work());
     let Some((2, Part::Offer(_, _, _, number, _))) = said(&mut from).pop() else { panic!("it is offered") };
     offered(&mut to, (2, 1, number), 3);
     // Its answer came late.
@@ -663,7 +662,6 @@ fn a_snapshot_that_is_not_sent_any_more_is_not_waited_for() {
 #[test]
 fn a_new_life_of_a_store_ends_the_snapshots_of_the_last_one() {
     let mut n = node(3);
-    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
     let hear = |n: &mut Node<Mem>, life, ms| {
         let mut frame = Builder::expecting(0);
         frame.push(&Part::Beat(Beat { incarnation: Incarnation(life), ..beat(None) }));
@@ -682,8 +680,7 @@ fn a_new_life_of_a_store_ends_the_snapshots_of_the_last_one() {
 #[test]
 fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
     let (mut to, mut from) = (node_of(2, 3), node(3));
-    let place = Place { replica: ReplicaId(2), store: StoreId(2) };
-    from.offer_snapshot(RangeId(2), place, Tick::ms(2), &mut work());
+    from.offer_snapshot(RangeId(2), place(2), Tick::ms(2), &mut work());
     let Some((2, Part::Offer(_, _, _, number, _))) = said(&mut from).pop() else { panic!("it is offered") };
     let (there, back) = ((RangeId(2), StoreId(1), number), (RangeId(2), StoreId(2), number));
     offered(&mut to, (2, 1, number), 3);
@@ -692,7 +689,7 @@ fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
     assert_eq!(said(&mut to), [(1, Part::Wanted(RangeId(2), number, 0))]);
     from.snapshots.wanted(back, 0, Tick::ms(1_004), &mut from.outbox);
     assert_eq!(said(&mut from), [], "the first time that it is heard");
-    from.snapshots.read(number, Ok((Bytes::from_static(b"xyz"), None)), Tick::ms(1_005), &mut from.outbox);
+    from.snapshots.read(number, Ok((Bytes::from_static(b"xyz"), None)), &mut from.outbox);
     said(&mut from);
     from.snapshots.wanted(back, 0, Tick::ms(2_004), &mut from.outbox);
     let Some((2, Part::Chunk(_, _, at, last, bytes))) = said(&mut from).pop() else { panic!("up to where it sent") };
@@ -701,35 +698,84 @@ fn a_snapshot_of_which_something_was_lost_does_not_wait_for_its_patience() {
     assert_eq!(offered(&mut to, (2, 1, number + 1), 2_006).len(), 1);
 }
 
+fn place(store: u64) -> Place {
+    Place { replica: ReplicaId(store), store: StoreId(store) }
+}
+
+/// Offers a snapshot of this range to this store, if there is a slot: under which number.
+fn offers(n: &mut Node<Mem>, range: u64, to: u64, ms: u64) -> Option<u64> {
+    n.offer_snapshot(RangeId(range), place(to), Tick::ms(ms), &mut work());
+    let number = |part| if let Part::Offer(_, _, _, number, _) = part { Some(number) } else { None };
+    said(n).into_iter().find_map(|(_, part)| number(part))
+}
+
 #[test]
 fn a_receiver_whose_word_was_lost_makes_room_for_the_next_offer() {
     let mut n = node(3);
-    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
-    let offers = |n: &mut Node<Mem>, range, to, ms| {
-        n.offer_snapshot(RangeId(range), place(to), Tick::ms(ms), &mut work());
-        said(n)
-            .into_iter()
-            .find_map(|(_, part)| if let Part::Offer(_, _, _, number, _) = part { Some(number) } else { None })
-    };
-    let takes = |n: &mut Node<Mem>, range, from, number, ms| {
-        n.snapshots.wanted((RangeId(range), StoreId(from), number), 0, Tick::ms(ms), &mut n.outbox);
-    };
     let all = || Ok((Bytes::from_static(b"all of it"), None));
     let first = offers(&mut n, 2, 2, 2).expect("a slot");
     let second = offers(&mut n, 2, 3, 2).expect("another");
     for (store, number) in [(2, first), (3, second)] {
-        takes(&mut n, 2, store, number, 10);
-        n.snapshots.read(number, all(), Tick::ms(11), &mut n.outbox);
+        n.snapshots.wanted((RangeId(2), StoreId(store), number), 0, Tick::ms(10), &mut n.outbox);
+        n.snapshots.read(number, all(), &mut n.outbox);
     }
     // That it is in was lost on its way from the one; the other is at it, and says so.
-    takes(&mut n, 2, 3, second, 1_010);
+    n.snapshots.wanted((RangeId(2), StoreId(3), second), 0, Tick::ms(1_010), &mut n.outbox);
+    n.snapshots.pass_time(Tick::ms(2_009), &mut n.outbox);
     assert_eq!(offers(&mut n, 2, 2, 2_009), None, "its word may be on its way");
-    let anew = offers(&mut n, 2, 2, 2_010).expect("nobody waits for it any more");
-    assert_eq!((offers(&mut n, 1, 2, 2_011), offers(&mut n, 2, 3, 2_012)), (None, None), "both slots are in use");
+    n.snapshots.pass_time(Tick::ms(2_010), &mut n.outbox);
+    assert_eq!(n.snapshots.next_wake(), Tick::ZERO, "the core hears that it may ask for another");
+    assert!(offers(&mut n, 2, 2, 2_010).is_some(), "nobody waits for the first any more");
+    assert_eq!(offers(&mut n, 1, 2, 2_011), None, "both slots are in use");
     n.snapshots.refused((RangeId(2), StoreId(2), first));
-    assert_eq!(offers(&mut n, 2, 2, 2_013), None, "an answer to the first says nothing about the second");
-    takes(&mut n, 2, 2, anew, 3_000);
-    assert!(offers(&mut n, 1, 2, 3_010).is_some(), "now the other is silent, and another range needs its slot");
+    assert_eq!(offers(&mut n, 1, 2, 2_013), None, "an answer to the first says nothing about the second");
+}
+
+#[test]
+fn whoever_takes_a_snapshot_says_so_while_pieces_come_and_its_disk_is_slow() {
+    for timeout in [1_000, 3_000] {
+        let mut n = node(3);
+        n.snapshots = crate::snapshots::Snapshots::new(Incarnation(1), Tick::ms(timeout), 1 << 20);
+        let name = (RangeId(2), StoreId(2), 7);
+        assert_eq!(offered(&mut n, (2, 2, 7), 0).len(), 1);
+        let (mut heard, mut longest) = (0, 0);
+        for ms in (100..20_000).step_by(100) {
+            if ms % 900 == 0 && ms / 900 <= 4 {
+                let piece = (ms / 900 - 1, ms / 900 == 4, Bytes::from_static(b"records"));
+                n.snapshots.chunk(name, piece, (Tick::ms(ms), &mut n.outbox), &mut Effects::<Mem>::empty());
+            }
+            n.snapshots.pass_time(Tick::ms(ms), &mut n.outbox);
+            for (_, part) in said(&mut n) {
+                assert!(matches!(part, Part::Wanted(..)), "it is its own disk that it waits for: {part}");
+                (longest, heard) = (longest.max(ms - heard), ms);
+            }
+        }
+        assert!(longest < 2_000, "its sender heard nothing for {longest} ms, and gave its slot away");
+    }
+}
+
+#[test]
+fn whoever_gives_a_snapshot_up_says_so() {
+    let mut n = node(3);
+    assert_eq!(offered(&mut n, (2, 2, 7), 0).len(), 1);
+    let told: Vec<Part> = (1..=16)
+        .flat_map(|s| {
+            n.snapshots.pass_time(Tick::ms(s * 1_000), &mut n.outbox);
+            said(&mut n).into_iter().map(|(_, part)| part).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(told.last(), Some(&Part::Refused(RangeId(2), 7)), "or the sender would wait as long once more");
+}
+
+#[test]
+fn a_snapshot_of_an_earlier_leadership_is_the_next_ones_too() {
+    let mut n = node(3);
+    let number = offers(&mut n, 2, 2, 2).expect("a slot");
+    n.snapshots.wanted((RangeId(2), StoreId(2), number), 0, Tick::ms(10), &mut n.outbox);
+    assert_eq!(offers(&mut n, 2, 2, 900), None);
+    assert!(n.snapshots.next_wake() > Tick::ZERO, "told that it failed, a leader that waits for it would leave");
+    n.snapshots.installed((RangeId(2), StoreId(2), number), base::Index(9));
+    assert_eq!(n.snapshots.next_wake(), Tick::ZERO, "its end is told");
 }
 
 #[test]
@@ -767,7 +813,6 @@ fn what_was_asked_before_the_last_piece_came_does_not_end_its_ingest() {
 #[test]
 fn an_offer_that_nobody_answers_ends() {
     let mut n = node(3);
-    let place = |store| Place { replica: ReplicaId(store), store: StoreId(store) };
     n.offer_snapshot(RangeId(2), place(2), Tick::ms(2), &mut work());
     n.offer_snapshot(RangeId(1), place(2), Tick::ms(2), &mut work());
     said(&mut n);
@@ -786,6 +831,8 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
             "depth-forgotten-with-the-next-life",
             crate::depth::tests::a_loss_is_remembered_by_a_peer_that_is_restarted_before_it_can_tell,
         ),
+        ("pieces-put-off-the-word", whoever_takes_a_snapshot_says_so_while_pieces_come_and_its_disk_is_slow),
+        ("under-way-is-answered-as-failed", a_snapshot_of_an_earlier_leadership_is_the_next_ones_too),
         ("silent-receiver-keeps-its-slot", a_receiver_whose_word_was_lost_makes_room_for_the_next_offer),
         ("late-answer-ends-an-ingest", what_was_asked_before_the_last_piece_came_does_not_end_its_ingest),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),

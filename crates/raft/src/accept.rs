@@ -68,7 +68,7 @@ impl Group {
     /// The leader of the present term spoke: whoever is bound to it waits for no deadline.
     pub(crate) fn heard_leader(&mut self, ctx: &mut Ctx) {
         self.heard = ctx.now;
-        self.tries = 0;
+        (self.tries, self.put_off) = (0, 0);
         self.defortify = None;
         if self.bound(ctx.supports).is_some() {
             self.election = Tick::FAR;

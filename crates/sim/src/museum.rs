@@ -130,11 +130,13 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "numbers-of-an-older-sequencer",
             "only-the-newest-revision-meets-the-floor",
             "parts-of-two-revisions",
+            "pieces-put-off-the-word",
             "silent-receiver-keeps-its-slot",
             "silent-sender-keeps-its-slot",
             "slow-sender-loses-its-slot",
             "snapshot-sent-without-a-pin",
             "snapshots-of-an-earlier-life",
+            "under-way-is-answered-as-failed",
         ],
     ),
     (

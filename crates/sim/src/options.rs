@@ -107,6 +107,8 @@ pub struct DiskOptions {
     pub write: (u64, u64),
     /// Shortest and longest read.
     pub read: (u64, u64),
+    /// Longest work for a snapshot, which one in five of them takes; 0: none is slow.
+    pub chores: u64,
 }
 
 /// How often each kind of fault strikes.
@@ -321,7 +323,7 @@ impl DiskOptions {
     fn draw(rng: &mut Rng) -> DiskOptions {
         let write = *rng.pick(&[100_000, MS, 10 * MS]);
         let read = *rng.pick(&[10_000, MS, 20 * MS]);
-        DiskOptions { write: (30_000, 30_000 + write), read: (1_000, 1_000 + read) }
+        DiskOptions { write: (30_000, 30_000 + write), read: (1_000, 1_000 + read), chores: 0 }
     }
 }
 

@@ -179,6 +179,7 @@ fn cut_logs(mut o: Options, rng: &mut Rng) -> Options {
     // Many pieces, of which some are late, lost, or under way when their streams break.
     o.flags.chunk_bytes = *rng.pick(&[2_000, 20_000, o.flags.chunk_bytes]);
     o.faults.reset = *rng.pick(&[0, every, drawn.reset]);
+    o.disk.chores = *rng.pick(&[0, 300, 2_000]) * MS;
     o
 }
 

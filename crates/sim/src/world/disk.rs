@@ -114,7 +114,11 @@ impl World<'_> {
             return;
         }
         host.snapshots.busy = true;
-        let (life, took) = (host.life, host.rng.between(10_000, 3 * MS));
+        let (life, mut took) = (host.life, host.rng.between(10_000, 3 * MS));
+        let longest = self.options.disk.chores;
+        if longest > 0 && !self.faults.is_over() && host.rng.chance(200_000) {
+            took = host.rng.between(took, longest);
+        }
         self.after(took, Event::SnapshotDone(i, life));
     }
 
