@@ -276,7 +276,7 @@ impl<E: Engine> Node<E> {
     }
 
     /// The sequencer's store. Where no replica of the meta range tells, its stores are tried in turn.
-    fn sequencer_elsewhere(&mut self, now: Tick) -> Option<StoreId> {
+    pub(crate) fn sequencer_elsewhere(&mut self, now: Tick) -> Option<StoreId> {
         let own = self.identity.store;
         if let Some(meta) = self.replicas.get(&RangeId::META) {
             // An answer to some call may have taken the leader out of the directory; an idle replica does not put it back.

@@ -444,6 +444,21 @@ fn a_failed_snapshot_does_not_silence_a_replica_whose_leader_is_gone() {
 }
 
 #[test]
+fn an_answer_that_names_nobody_does_not_hide_the_sequencer_from_its_follower() {
+    let mut n = node(3);
+    step(&mut n, 2);
+    let base = (range::state::FIRST_INDEX, range::state::FIRST_TERM);
+    let append =
+        raft::Append { term: base::Term(2), base, commit: base.0, epoch: None, acked: base::Index(0), entries: vec![] };
+    let (now, mut w) = (Tick::ms(3), work());
+    let meta = n.replicas.get_mut(&RangeId::META).unwrap();
+    meta.receive(&mut turn!(n, w, now), place(2), raft::Message::Append(append)).unwrap();
+    // The replica is idle and says nothing more; whoever answered knew no leader.
+    n.directory.learn(RangeId::META, None);
+    assert_eq!(n.sequencer_elsewhere(now), Some(StoreId(2)), "no number would be fetched here any more");
+}
+
+#[test]
 fn nobody_to_fetch_from_is_no_reason_to_look_again_at_once() {
     let mut f = Fetches::new(StoreId(1), Incarnation(1));
     f.want(RangeId(2), base::Term(1), 1, true);
@@ -833,6 +848,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         ),
         ("pieces-put-off-the-word", whoever_takes_a_snapshot_says_so_while_pieces_come_and_its_disk_is_slow),
         ("under-way-is-answered-as-failed", a_snapshot_of_an_earlier_leadership_is_the_next_ones_too),
+        ("sequencer-forgotten", an_answer_that_names_nobody_does_not_hide_the_sequencer_from_its_follower),
         ("silent-receiver-keeps-its-slot", a_receiver_whose_word_was_lost_makes_room_for_the_next_offer),
         ("late-answer-ends-an-ingest", what_was_asked_before_the_last_piece_came_does_not_end_its_ingest),
         ("slow-sender-loses-its-slot", over_slow_links_snapshots_of_several_ranges_come_to_an_end),

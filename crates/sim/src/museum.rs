@@ -87,8 +87,6 @@ pub const BUGS: &[Bug] = &[
     bug("restarted-supporter-votes-at-once", "a restarted store votes although it had promised not to")
         .under(Temper::Supporters),
     bug("reused-read-context", "a read round is confirmed by answers to an earlier one").under(Temper::Partings),
-    bug("sequencer-forgotten", "a node whose meta replica follows the sequencer asks nobody for numbers")
-        .under(Temper::SlowDisks),
     bug("serializable-behind-what-was-shown", "a serializable read is older than what the node has shown"),
     bug("stale-read-after-pause", "an answer under a lease is handed over without looking at the clock"),
     bug("sub-order-lost", "operations of one transaction are ordered by key alone"),
@@ -131,6 +129,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "only-the-newest-revision-meets-the-floor",
             "parts-of-two-revisions",
             "pieces-put-off-the-word",
+            "sequencer-forgotten",
             "silent-receiver-keeps-its-slot",
             "silent-sender-keeps-its-slot",
             "slow-sender-loses-its-slot",
@@ -216,7 +215,6 @@ pub const OFTEN: &[&str] = &[
     "own-copy-counts-before-written",
     "own-filter-before-numbering",
     "reused-read-context",
-    "sequencer-forgotten",
     "serializable-behind-what-was-shown",
     "sub-order-lost",
     "tells-itself-what-is-closed",

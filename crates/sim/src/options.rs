@@ -249,6 +249,14 @@ impl Options {
     }
 }
 
+impl Options {
+    /// The shortest election timeout that any life of a node is started with, in nanoseconds.
+    pub fn least_timeout(&self) -> u64 {
+        let FlagOptions { change, timeouts, .. } = self.flags;
+        if change { timeouts.0.min(timeouts.1) * MS } else { base::limits::ELECTION_TIMEOUT.0 }
+    }
+}
+
 impl Mix {
     fn draw(rng: &mut Rng) -> Mix {
         let mut weight = |most: &[u64]| *rng.pick(most);

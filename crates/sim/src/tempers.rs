@@ -126,13 +126,9 @@ fn slow_disks(mut o: Options, rng: &mut Rng) -> Options {
     o.think = *rng.pick(&[5, 20]) * MS;
     // Whoever waits for several of them in a row waits long.
     o.patience = 8 * SEC;
-    let slowest = *rng.pick(&[30, 100, 300]);
-    o.disk.write.1 = 30_000 + slowest * MS;
+    o.disk.write.1 = 30_000 + *rng.pick(&[30, 100, 300]) * MS;
     // Much waits; whoever is refused for that says nothing about disks.
     o.flags.queue_bytes = 1 << 20;
-    // A leader that waits for three such writes in a row must not be taken for one that is stuck.
-    let least = if slowest > 100 { 1_000 } else { 500 };
-    o.flags.timeouts = (o.flags.timeouts.0.max(least), o.flags.timeouts.1.max(least));
     let every = *rng.pick(&[SEC, 2 * SEC, 4 * SEC]);
     let drawn = o.faults;
     let disks = DiskFaults { stall: 2 * every, seize: every, ..DiskFaults::default() };

@@ -60,7 +60,11 @@ impl World<'_> {
             return;
         }
         q.writing = 1 + host.rng.below(q.tasks.len() as u64) as usize;
-        let (least, most) = self.options.disk.write;
+        let (least, mut most) = self.options.disk.write;
+        if self.faults.is_over() {
+            // A leader that waits for three writes of half an election timeout in a row is taken for one that is stuck.
+            most = most.min(self.options.least_timeout() / 8);
+        }
         let took = host.rng.between(least, most + 1) * q.slow.max(1);
         let life = host.life;
         self.after(took, Event::DiskDone(i, life));
