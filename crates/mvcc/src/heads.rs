@@ -62,8 +62,9 @@ struct Slot {
 pub struct Heads {
     slots: Vec<Option<Slot>>,
     owners: u32,
-    /// How many were forgotten for others since the table grew.
-    forgotten: usize,
+    /// Slots that hold something. At most half of them, unless the table cannot grow any more: a fuller one forgets keys
+    /// whose buckets are full, and each of these costs a seek.
+    used: usize,
 }
 
 impl Heads {
@@ -79,7 +80,7 @@ impl Heads {
         if bytes.len() > LONGEST_KEY {
             return;
         }
-        if self.slots.is_empty() || (self.forgotten > self.slots.len() / 16 && self.slots.len() < MOST_SLOTS) {
+        if self.used * 2 >= self.slots.len() && self.slots.len() < MOST_SLOTS {
             self.grow();
         }
         let (hash, head) = (hash(bytes), Head::of(modified, record));
@@ -91,9 +92,8 @@ impl Heads {
             return;
         }
         let fresh = Slot { hash, owner, key: bytes.into(), head };
-        if put(bucket, fresh) {
-            self.forgotten += 1;
-        }
+        let forgot = put(bucket, fresh);
+        self.used += usize::from(!forgot);
     }
 
     /// What this leadership noted of the key, if it is still remembered.
@@ -122,10 +122,11 @@ impl Heads {
         let mut old = Vec::with_capacity(size);
         old.resize_with(size, || None);
         std::mem::swap(&mut old, &mut self.slots);
-        self.forgotten = 0;
         for slot in old.into_iter().flatten() {
+            // A bucket's keys part among two, so none is forgotten.
             let bucket = self.bucket(slot.hash);
-            put(bucket, slot);
+            let forgot = put(bucket, slot);
+            assert!(!forgot, "the bucket of half as many slots had room for it");
         }
     }
 }
