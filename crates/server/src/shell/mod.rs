@@ -18,6 +18,7 @@ mod found;
 mod news;
 mod peers;
 mod picture;
+mod policy;
 mod queue;
 mod read;
 mod report;

@@ -3,10 +3,12 @@
 
 use crossbeam::queue::SegQueue;
 use crossbeam::sync::{Parker, Unparker};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// A task that nobody wakes looks again after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -36,7 +38,12 @@ pub struct Taker<T> {
 }
 
 /// Takes out; only the task sleeps.
-pub struct TaskTaker<T>(Arc<Shared<T>>);
+pub struct TaskTaker<T> {
+    shared: Arc<Shared<T>>,
+    /// Set at the first sleep. It may ring too early, never too late: one that is set anew each time costs the runtime a
+    /// wake-up of itself.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
 
 /// The taker is gone.
 #[derive(Debug)]
@@ -52,7 +59,7 @@ pub fn queue<T>() -> (Sender<T>, Taker<T>) {
 /// An empty queue for a task.
 pub fn task_queue<T>() -> (Sender<T>, TaskTaker<T>) {
     let shared = Shared::new(Bell::Task(Notify::new()));
-    (Sender(shared.clone()), TaskTaker(shared))
+    (Sender(shared.clone()), TaskTaker { shared, alarm: None })
 }
 
 impl<T> Shared<T> {
@@ -153,31 +160,51 @@ impl<T> Taker<T> {
 }
 
 impl<T> TaskTaker<T> {
+    /// Is there one?
+    pub fn has_more(&self) -> bool {
+        !self.shared.items.is_empty()
+    }
+
     /// The next one if there is one.
     pub fn try_take(&self) -> Option<T> {
-        self.0.items.pop()
+        self.shared.items.pop()
     }
 
     /// The next one; `None` after `patience`, or when every sender is gone.
-    pub async fn take(&self, patience: Duration) -> Option<T> {
+    pub async fn take(&mut self, patience: Duration) -> Option<T> {
         let until = tokio::time::Instant::now() + patience.min(LONGEST_SLEEP);
         loop {
             let item = self.try_take();
             if item.is_some() || self.is_closed() {
                 return item;
             }
-            let Bell::Task(bell) = &self.0.bell else { unreachable!("a task's queue has a task's bell") };
-            let late = self.0.lies_down() && tokio::time::timeout_at(until, bell.notified()).await.is_err();
-            self.0.gets_up();
+            let late = self.shared.lies_down() && self.sleep(until).await;
+            self.shared.gets_up();
             if late {
                 return self.try_take();
             }
         }
     }
 
+    /// Until the bell rings, or until then: true.
+    async fn sleep(&mut self, until: tokio::time::Instant) -> bool {
+        let Bell::Task(bell) = &self.shared.bell else { unreachable!("a task's queue has a task's bell") };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        loop {
+            if alarm.is_elapsed() || alarm.deadline() > until {
+                alarm.as_mut().reset(until);
+            }
+            tokio::select! {
+                biased;
+                () = bell.notified() => return false,
+                () = &mut *alarm => if alarm.deadline() >= until { return true },
+            }
+        }
+    }
+
     /// Is every sender gone?
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.shared.is_closed()
     }
 }
 
@@ -189,7 +216,7 @@ impl<T> Drop for Taker<T> {
 
 impl<T> Drop for TaskTaker<T> {
     fn drop(&mut self) {
-        self.0.taker_gone.store(true, Ordering::Release);
+        self.shared.taker_gone.store(true, Ordering::Release);
     }
 }
 
@@ -206,7 +233,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_and_sleeping_tasks_are_woken() {
-        let (sender, taker) = task_queue::<u64>();
+        let (sender, mut taker) = task_queue::<u64>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         all_come(sender, |patience| runtime.block_on(taker.take(patience)));
         assert!(taker.is_closed());
@@ -214,14 +241,14 @@ mod tests {
 
     #[test]
     fn a_task_sleeps_no_longer_than_it_said() {
-        let (sender, taker) = task_queue::<u64>();
+        let (sender, mut taker) = task_queue::<u64>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         assert!(runtime.block_on(taker.take(Duration::from_millis(5))).is_none() && !taker.is_closed());
         drop(taker);
         assert!(sender.send(1).is_err(), "nobody takes it");
     }
 
-    fn all_come(sender: Sender<u64>, take: impl Fn(Duration) -> Option<u64>) {
+    fn all_come(sender: Sender<u64>, mut take: impl FnMut(Duration) -> Option<u64>) {
         let threads: Vec<_> = (0..4)
             .map(|t| {
                 let sender = sender.clone();

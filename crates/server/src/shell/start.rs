@@ -8,10 +8,10 @@ use super::peers::{admit, on_event};
 use super::picture::Picture;
 use super::queue::{Sender, Taker, queue, task_queue};
 use super::report::Report;
-use super::slots::Slots;
+use super::slots::{Slots, Teller};
 use super::step::{self, Outlets};
 use super::write::Job;
-use super::{View, clock, files, read, write};
+use super::{View, clock, files, policy, read, write};
 use crate::READY;
 use crate::config::{Complaint, Settings, Url};
 use crate::metrics::meters::Meters;
@@ -39,6 +39,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a node until it is told to stop.
 pub fn run(settings: Settings) -> Result<(), Complaint> {
+    policy::batch();
     let peer_listeners = bind(&settings.listen.peers, "--listen-peer-urls")?;
     let client_listeners = bind(&settings.listen.clients, "--listen-client-urls")?;
     let metrics_listeners = bind(&settings.listen.metrics, "--listen-metrics-urls")?;
@@ -111,6 +112,8 @@ fn open(settings: &Settings, engine: &Rocks) -> Result<Node<Rocks>, Complaint> {
 /// The threads of one node.
 struct Running {
     shell: Arc<Shell>,
+    /// To be run among the clients.
+    teller: Teller,
     /// All of them, the step thread included: each may hold the engine.
     threads: Vec<JoinHandle<()>>,
     /// True once the node has ended or must end, for whatever reason.
@@ -131,7 +134,7 @@ impl Running {
         let (fatal, ended) = Fatal::new();
         let report = Report::default();
         let peers = start_peers(settings, &engine, (&founded, &node), listeners, (&inbox, &fatal, &report))?;
-        let slots = Arc::new(Slots::new(node.incarnation()));
+        let (slots, teller) = Slots::new(node.incarnation());
         let picture = Arc::new(Picture::new(node.status()));
         let (writer, jobs) = queue();
         let (snapshots, work) = unbounded();
@@ -175,7 +178,7 @@ impl Running {
             peers,
             meters: Meters::new(),
         };
-        Ok(Running { shell: Arc::new(shell), threads, ended, fatal })
+        Ok(Running { shell: Arc::new(shell), teller, threads, ended, fatal })
     }
 }
 
@@ -271,10 +274,11 @@ fn serve(settings: &Settings, running: Running, listeners: Vec<(TcpListener, Por
         .thread_name("clients")
         .build()
         .map_err(|e| Complaint::new(format!("cannot start serving clients: {e}")))?;
-    let result = runtime.block_on(serve_clients(settings, &running, listeners));
+    let Running { shell, teller, threads, ended, fatal } = running;
+    runtime.spawn(teller.run());
+    let result = runtime.block_on(serve_clients(settings, &shell, ended.clone(), listeners));
     // Orderly: the sequencer's ceiling is lowered, leaders hand over, leases are given up, peers are told.
-    let _ = running.shell.inbox.send(Input::Stop);
-    let Running { ended, fatal, shell, threads } = running;
+    let _ = shell.inbox.send(Input::Stop);
     wait_until(|| *ended.borrow());
     shell.peers.shutdown();
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -305,10 +309,10 @@ fn wait_until(ended: impl Fn() -> bool) {
 
 async fn serve_clients(
     settings: &Settings,
-    running: &Running,
+    shell: &Arc<Shell>,
+    mut ended: watch::Receiver<bool>,
     listeners: Vec<(TcpListener, Port)>,
 ) -> Result<(), Complaint> {
-    let mut ended = running.ended.clone();
     let stop = async {
         tokio::select! {
             () = signalled() => {}
@@ -323,12 +327,12 @@ async fn serve_clients(
         ping_interval: settings.keepalive.interval,
         ping_timeout: settings.keepalive.timeout,
     };
-    let gateway = Arc::new(Gateway::new(running.shell.clone(), limits).await);
+    let gateway = Arc::new(Gateway::new(shell.clone(), limits).await);
     let complain = |e: std::io::Error| Complaint::new(format!("cannot serve clients: {e}"));
     let listener = |(l, port)| tokio::net::TcpListener::from_std(l).map(|l| (l, port));
     let listeners: Vec<_> = listeners.into_iter().map(listener).collect::<Result<_, _>>().map_err(complain)?;
-    let upkeep = tokio::spawn(upkeep(running.shell.clone()));
-    let ready = tokio::spawn(announce(running.shell.clone(), gateway.clone(), settings.advertise.clients.clone()));
+    let upkeep = tokio::spawn(upkeep(shell.clone()));
+    let ready = tokio::spawn(announce(shell.clone(), gateway.clone(), settings.advertise.clients.clone()));
     gateway::serve(gateway, listeners, stop).await;
     ready.abort();
     upkeep.abort();

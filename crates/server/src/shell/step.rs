@@ -7,7 +7,7 @@ use super::queue::{self, TaskTaker};
 use super::slots::{Slots, Told};
 use super::write::Job;
 use super::{View, peers};
-use base::{Stage, Tick};
+use base::{CallId, Stage, Tick};
 use crossbeam::channel::Sender;
 use engine::Engine;
 use node::{Effects, Input, Node, SnapshotWork};
@@ -30,7 +30,7 @@ pub struct Outlets {
 const MOST_INPUTS: usize = 4096;
 
 /// Runs until the node has stopped in order, or must stop: then says why.
-pub async fn run(mut node: Node<Rocks>, inbox: TaskTaker<Input<View>>, out: &Outlets) -> base::Result<()> {
+pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: &Outlets) -> base::Result<()> {
     let mut inputs: Vec<Input<View>> = Vec::new();
     // News that no step is worth on its own; the node's own wake comes soon enough.
     let mut later: Vec<Input<View>> = Vec::new();
@@ -65,8 +65,10 @@ pub async fn run(mut node: Node<Rocks>, inbox: TaskTaker<Input<View>>, out: &Out
         if stopped {
             return Ok(());
         }
-        // Frames leave, and others come in.
-        tokio::task::yield_now().await;
+        // Frames leave, and others come in; where nothing waits, that happens while we sleep.
+        if !inputs.is_empty() || inbox.has_more() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -91,17 +93,18 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlet
         let _ = out.writer.send(Job::Write(task, ended));
     }
     let mut reads = Vec::new();
+    let mut answers = Vec::new();
     for task in effects.reads {
-        hand_read(task, out, &mut reads);
+        hand_read(task, &mut answers, &mut reads);
     }
     if !effects.leased.is_empty() {
         let now = clock::now();
         for (proof, leased) in effects.leased {
             match leased.open(now) {
-                Ok(Ready::Read(task)) => hand_read(task, out, &mut reads),
+                Ok(Ready::Read(task)) => hand_read(task, &mut answers, &mut reads),
                 Ok(Ready::Closes(number)) => later.push(Input::Proved(Ready::Closes(number))),
                 Ok(Ready::Reply(asked, result)) => match (asked.origin(), &result) {
-                    (Origin::Local(id), Ok(_)) => out.slots.end(id, Told::Answer(result)),
+                    (Origin::Local(id), Ok(_)) => answers.push((id, Told::Answer(result))),
                     _ => back.push(Input::Proved(Ready::Reply(asked, result))),
                 },
                 Ok(ready) => back.push(Input::Proved(ready)),
@@ -112,9 +115,8 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlet
     if !reads.is_empty() {
         let _ = out.readers.send(reads);
     }
-    for (id, result) in effects.replies {
-        out.slots.end(id, Told::Answer(result));
-    }
+    answers.extend(effects.replies.into_iter().map(|(id, result)| (id, Told::Answer(result))));
+    out.slots.end_all(answers);
     for work in effects.snapshots {
         let _ = out.snapshots.send(work);
     }
@@ -127,9 +129,9 @@ fn carry_out(node: &Node<Rocks>, effects: Effects<Rocks>, (out, ended): (&Outlet
 }
 
 /// One key: the client's own thread reads it, if it is in memory.
-fn hand_read(task: ReadTask<View>, out: &Outlets, reads: &mut Vec<ReadTask<View>>) {
+fn hand_read(task: ReadTask<View>, answers: &mut Vec<(CallId, Told)>, reads: &mut Vec<ReadTask<View>>) {
     match task.origin {
-        Origin::Local(id) if task.spec.is_point() => out.slots.end(id, Told::Read(Box::new(task))),
+        Origin::Local(id) if task.spec.is_point() => answers.push((id, Told::Read(Box::new(task)))),
         _ => reads.push(task),
     }
 }
