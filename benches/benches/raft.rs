@@ -8,7 +8,7 @@
 use base::{Incarnation, Index, RangeId, ReplicaId, Rng, StoreId, Term, Tick};
 use bytes::Bytes;
 use raft::{Boot, Committed, Conf, Config, Ctx, Entry, Group, HardState, LogBounds, LogRead, Member, Message, Output};
-use raft::{Received, SupportEpoch, Supports};
+use raft::{Reach, Received, SupportEpoch, Supports};
 use raft_rs::storage::MemStorage;
 use raft_rs::{RawNode, StateRole, Storage};
 use std::collections::VecDeque;
@@ -170,7 +170,7 @@ impl Ours {
             for _ in 0..batch {
                 let data = value.clone();
                 self.call(0, |g, ctx, out| {
-                    g.propose(ctx, data, out).expect("it leads");
+                    g.propose(ctx, data, Reach::All, out).expect("it leads");
                 });
             }
             self.settle();

@@ -34,6 +34,8 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const LOG_BYTES: u64 = 16 << 20;
 /// A log kept for a follower that is alive but behind is cut at this size all the same.
 pub const LOG_BYTES_HARD: u64 = 64 << 20;
+/// Commands in one entry from which on it leaves for a quorum only.
+pub const QUORUM_CROWD: usize = 12;
 /// Bytes of one snapshot chunk on the wire.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of commands waiting inside one node before it answers `too many requests`.

@@ -2,10 +2,10 @@
 //! write task.
 
 use crate::builder::Builder;
-use crate::effects::{Effects, Outgoing};
+use crate::effects::{Effects, Outgoing, SnapshotWork};
 use crate::frame::{Frame, Part, Stream};
 use crate::node::{Node, Work};
-use base::{Error, Incarnation, Kind, Leased, RangeId, Revision, Stage, StoreId, Tick, marker};
+use base::{Error, Incarnation, Index, Kind, Leased, RangeId, Revision, Stage, StoreId, Tick, marker};
 use engine::Engine;
 use range::Letter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +31,16 @@ pub(crate) struct Outbox {
     sent: BTreeMap<(StoreId, Stream), (u64, usize)>,
     /// The life and the number of the last frame taken from a peer's stream.
     taken: BTreeMap<(StoreId, Stream), (Incarnation, u64)>,
-    /// Ranges led here whose followers were not told the commit index: until when that can wait.
-    untold: BTreeMap<RangeId, Tick>,
+    /// Ranges led here whose followers were not told the commit index.
+    untold: BTreeMap<RangeId, Untold>,
+}
+
+/// A commit index that not every follower was told.
+struct Untold {
+    /// Until when that can wait.
+    until: Tick,
+    commit: Index,
+    told: BTreeSet<StoreId>,
 }
 
 impl Outbox {
@@ -72,7 +80,7 @@ impl Outbox {
     pub fn now(&mut self, to: StoreId, part: &Part) {
         self.push(to, Stream::Now, part);
     }
-    /// Leaves when this step's batch is durable.
+    /// Leaves when this step's batch is durable, and all before it.
     pub fn after(&mut self, to: StoreId, part: &Part) {
         self.push(to, Stream::After, part);
     }
@@ -98,7 +106,7 @@ impl Outbox {
     }
 
     pub fn next_wake(&self) -> Tick {
-        self.untold.values().copied().min().unwrap_or(Tick::FAR)
+        self.untold.values().map(|u| u.until).min().unwrap_or(Tick::FAR)
     }
 
     pub(crate) fn finish(&mut self) -> (Vec<Outgoing>, Vec<Outgoing>) {
@@ -142,18 +150,7 @@ impl<E: Engine> Node<E> {
             work.sink.mark(Stage::FrameAll, 0);
         }
         effects.frames = frames;
-        if !work.sink.batch.is_empty() || !after.is_empty() {
-            work.sink.mark(Stage::WriteAll, 0);
-            let batch = std::mem::take(&mut work.sink.batch);
-            let receipts = std::mem::take(&mut work.sink.receipts);
-            let mut task = self.hand_out(batch, work.sink.sync, receipts, now);
-            if base::bug!("ack-before-fsync") {
-                effects.frames.extend(after);
-            } else {
-                task.frames = after;
-            }
-            effects.write = Some(task);
-        }
+        self.write_or_hold(&mut work, after, now, effects);
         for (proof, ready) in work.sink.leased.drain(..) {
             effects.leased.push((proof, Leased::new(ready, proof.until)));
         }
@@ -167,8 +164,43 @@ impl<E: Engine> Node<E> {
             self.clock.next_status = now + Tick::ms(100);
             effects.status = Some(self.status());
         }
-        effects.stopped = self.clock.said_goodbye && self.writes.outstanding.is_empty();
+        effects.stopped = self.clock.said_goodbye && self.writes.are_done();
         effects.wake = self.next_wake(now, effects);
+    }
+
+    /// ⑧ One batch, unless nobody waits for it: then the next one takes it along.
+    fn write_or_hold(
+        &mut self,
+        work: &mut Work<E::View>,
+        mut after: Vec<Outgoing>,
+        now: Tick,
+        effects: &mut Effects<E>,
+    ) {
+        let sink = &mut work.sink;
+        let waits = !sink.urgent;
+        if base::bug!("ack-before-fsync") {
+            effects.frames.append(&mut after);
+        }
+        if waits && base::bug!("held-frames-leave-at-once") {
+            effects.frames.append(&mut after);
+        }
+        let overtaken = (!waits && base::bug!("held-writes-overtaken")).then(|| self.writes.held.take());
+        if !sink.batch.is_empty() || !after.is_empty() {
+            let (batch, receipts) = (std::mem::take(&mut sink.batch), std::mem::take(&mut sink.receipts));
+            self.writes.held.add(batch, receipts, after, sink.sync, now);
+        }
+        // A snapshot is put in behind everything that was written before it.
+        let ingests = effects.snapshots.iter().any(|work| matches!(work, SnapshotWork::Ingest { .. }));
+        let due = ingests || self.is_stopping() || self.writes.held.is_due(now);
+        if self.writes.held.is_empty() || (waits && !due) {
+            return;
+        }
+        sink.mark(Stage::WriteAll, 0);
+        let held = self.writes.held.take();
+        effects.write = Some(self.hand_out(held.batch, held.receipts, held.frames, held.sync, now));
+        if let Some(earlier) = overtaken {
+            self.writes.held = earlier;
+        }
     }
 
     /// Followers learn a commit with the next entries; without any, a little later. `untold`: ranges with a follower
@@ -177,27 +209,27 @@ impl<E: Engine> Node<E> {
         let replicas = &self.replicas;
         self.outbox.untold.retain(|range, _| replicas.get(range).is_some_and(|r| r.leads().is_some()));
         for range in untold {
-            self.outbox.untold.entry(range).or_insert(now + TELL_AFTER);
+            let nobody = || Untold { until: now + TELL_AFTER, commit: Index(0), told: BTreeSet::new() };
+            self.outbox.untold.entry(range).or_insert_with(nobody);
         }
-        // An append that left in this step tells it, if it was made late enough, to its receiver.
-        let mut told: BTreeMap<RangeId, BTreeSet<StoreId>> = BTreeMap::new();
+        // An append tells it, if it was made late enough, to its receiver; not all of them leave in one step.
         for l in letters {
             let raft::Message::Append(append) = &l.message else { continue };
-            let Some(replica) = self.replicas.get(&l.range).filter(|_| self.outbox.untold.contains_key(&l.range))
+            let (Some(replica), Some(untold)) = (self.replicas.get(&l.range), self.outbox.untold.get_mut(&l.range))
             else {
                 continue;
             };
-            if append.commit >= replica.commit() {
-                told.entry(l.range).or_default().insert(l.to.store);
+            if untold.commit < replica.commit() {
+                (untold.commit, untold.told) = (replica.commit(), BTreeSet::new());
+            }
+            if append.commit >= untold.commit {
+                untold.told.insert(l.to.store);
+            }
+            if untold.told.len() + 1 >= replica.descriptor().replicas.len() {
+                self.outbox.untold.remove(&l.range);
             }
         }
-        for (range, stores) in told {
-            let members = self.replicas.get(&range).map_or(0, |r| r.descriptor().replicas.len());
-            if stores.len() + 1 >= members {
-                self.outbox.untold.remove(&range);
-            }
-        }
-        self.outbox.untold.iter().filter(|(_, t)| now >= **t).map(|(r, _)| *r).collect()
+        self.outbox.untold.iter().filter(|(_, u)| now >= u.until).map(|(r, _)| *r).collect()
     }
 
     /// A node whose client is shown a write can apply it: cut off from all others, it still reads its own client's writes.
@@ -260,6 +292,7 @@ impl<E: Engine> Node<E> {
             self.calls.next_wake(),
             self.snapshots.next_wake(),
             self.outbox.next_wake(),
+            self.writes.held.next_wake(),
             self.revisions.closing.next_wake(now),
             self.clock.next_sweep,
             stop,

@@ -32,7 +32,7 @@
 //! | `depth` | does this disk still hold what its peers remember? |
 //! | `snapshots` | state for who is too far behind |
 //! | `frame`, `wire` | the bytes between nodes |
-//! | `emit` | frames and the write task |
+//! | `emit`, `held` | frames and the write task; what waits for company |
 //! | `boot` | founding a store, reading it back |
 //!
 //! ## What we left out
@@ -53,6 +53,7 @@ mod depth;
 pub mod effects;
 mod emit;
 pub mod frame;
+mod held;
 pub mod liveness;
 mod marks;
 mod node;

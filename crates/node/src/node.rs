@@ -4,9 +4,10 @@ use crate::boot::{self, Identity};
 use crate::calls::Calls;
 use crate::deadlines::Deadlines;
 use crate::depth::Depths;
-use crate::effects::{Effects, Input, WriteTask};
+use crate::effects::{Effects, Input, Outgoing, WriteTask};
 use crate::emit::Outbox;
 use crate::frame::Part;
+use crate::held::Held;
 use crate::liveness::{Liveness, Turned};
 use crate::numbers::{Fetches, Wait};
 use crate::revisions::Revisions;
@@ -88,8 +89,17 @@ pub struct Node<E: Engine> {
 /// Write tasks that were handed out.
 pub(crate) struct Writes {
     pub outstanding: VecDeque<Outstanding>,
+    /// Not handed out yet: nobody waits for it.
+    pub held: Held,
     pub next: u64,
     pub depths: Depths,
+}
+
+impl Writes {
+    /// Is everything durable that was to be written?
+    pub fn are_done(&self) -> bool {
+        self.outstanding.is_empty() && self.held.is_empty()
+    }
 }
 
 /// What keeps calls out.
@@ -198,7 +208,7 @@ impl<E: Engine> Node<E> {
             snapshots: Snapshots::new(incarnation, config.election_timeout, config.limits.snapshot_chunk_bytes),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
-            writes: Writes { outstanding: VecDeque::new(), next: 1, depths },
+            writes: Writes { outstanding: VecDeque::new(), held: Held::new(), next: 1, depths },
             deadlines: Deadlines::default(),
             door: Door::default(),
             revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST)), identity.store, incarnation),
@@ -467,7 +477,14 @@ impl<E: Engine> Node<E> {
     }
 
     /// Takes a write task's number and remembers what it carries.
-    pub(crate) fn hand_out(&mut self, mut batch: Batch, sync: bool, receipts: Vec<Receipt>, now: Tick) -> WriteTask {
+    pub(crate) fn hand_out(
+        &mut self,
+        mut batch: Batch,
+        receipts: Vec<Receipt>,
+        frames: Vec<Outgoing>,
+        sync: bool,
+        now: Tick,
+    ) -> WriteTask {
         let seq = self.writes.next;
         self.writes.next += 1;
         let fresh = self.bounds.fresh.take();
@@ -476,6 +493,6 @@ impl<E: Engine> Node<E> {
         let counts = sync && !batch.is_empty();
         let depth = if counts { self.writes.depths.count(&mut batch, now, self.config.heartbeat) } else { 0 };
         self.writes.outstanding.push_back(Outstanding { seq, since: now, receipts, bound, depth });
-        WriteTask { seq, batch, sync, frames: Vec::new() }
+        WriteTask { seq, batch, sync, frames }
     }
 }

@@ -412,7 +412,7 @@ impl<E: Engine> Node<E> {
         if r.bound > self.bounds.floor() {
             marker!("snapshot.bound raised");
             boot::put_bound(&mut work.sink.batch, r.bound);
-            work.sink.sync = true;
+            work.sink.must_sync();
             self.bounds.bound = r.bound;
             self.bounds.compacted = self.bounds.compacted.max(r.bound);
         }

@@ -73,7 +73,7 @@ impl<E: Engine> Node<E> {
             return Ok(true);
         }
         // Alone: nobody else needs numbers, and the last ones are given.
-        Ok(self.close_meta(since, now, work)? || !self.writes.outstanding.is_empty())
+        Ok(self.close_meta(since, now, work)? || !self.writes.are_done())
     }
 
     /// The sequencer closes and goes. `true`: it is not gone yet.

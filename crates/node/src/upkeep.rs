@@ -68,7 +68,7 @@ impl<E: Engine> Node<E> {
         if to > self.bounds.bound && self.bounds.writing.is_none() {
             marker!("compact.bound persisted");
             boot::put_bound(&mut work.sink.batch, to);
-            work.sink.sync = true;
+            work.sink.must_sync();
             self.bounds.writing = Some(to);
             self.bounds.fresh = Some(to);
         }

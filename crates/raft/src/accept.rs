@@ -23,8 +23,10 @@ impl Group {
         self.heard_leader(ctx);
         let end = Index(m.base.0.0 + m.entries.len() as u64);
         let commit = m.commit;
+        let only = !out.must_write() && out.after_write.is_empty();
         match self.take(ctx, m, out) {
             Ok(matched) => {
+                out.patient = only && !out.append.is_empty() && end <= commit;
                 let target = if base::bug!("commit-beyond-match") { commit } else { commit.min(end) };
                 self.commit_to(ctx, target, out);
                 let ack = AppendAck { term: self.hard.term, index: matched, fortified };

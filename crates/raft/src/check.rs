@@ -33,6 +33,11 @@ impl Group {
         assert!(self.election == Tick::FAR, "R1: a leader waits for an election");
         assert!(self.log.last.1 == self.hard.term, "R1: a leader's log ends in an older term: {self}");
         assert!(lead.term_start <= self.log.last.0, "R1: a leader without an entry of its own");
+        assert_eq!(
+            lead.spares.who == 0,
+            lead.spares.until == Tick::FAR,
+            "R1: spares without an end, or an end of none"
+        );
         let mut before = base::ReplicaId(0);
         for p in &lead.peers {
             assert!(p.member.replica > before, "R1: peers out of order");
@@ -61,7 +66,15 @@ impl Hash for Group {
         (&self.cfg.replica, &self.conf, self.conf_index, &self.log, self.hard, self.role, self.leader).hash(h);
         (&self.votes, self.released, self.fortified, self.defortify.map(|d| d.0), self.rounds, self.stopped).hash(h);
         if let Some(lead) = &self.lead {
-            (lead.term_start, lead.pending_conf, &lead.rounds, lead.transfer.map(|t| t.0)).hash(h);
+            (
+                lead.term_start,
+                lead.pending_conf,
+                &lead.rounds,
+                lead.transfer.map(|t| t.0),
+                lead.spares.who,
+                lead.spares.rest,
+            )
+                .hash(h);
             lead.peers.iter().for_each(|p| p.key().hash(h));
         }
     }

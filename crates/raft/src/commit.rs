@@ -29,6 +29,7 @@ impl Group {
         for at in 0..self.peers() {
             self.tell_commit(at, out);
         }
+        self.feed_spares(ctx, out);
         if first_of_term {
             marker!("raft.commit.first_of_term");
             self.place_rounds(out);

@@ -4,6 +4,16 @@ use crate::progress::{Feed, Progress};
 use crate::{Member, PeerState, ReadRound};
 use base::{Index, ReplicaId, Tick};
 
+/// Taken for the time of a commit before the first.
+const FIRST_TRIP: Tick = Tick::ms(5);
+/// At least and at most so long does a commit wait for those who were chosen: who needs less time than others most of the
+/// time must not be given up for one hiccup, and one that is gone must not be missed for long.
+const PATIENCE: (Tick, Tick) = (Tick::ms(10), Tick::ms(50));
+
+/// After so many entries for a quorum one leaves for everybody: whoever is quickest then is chosen next. Otherwise the chosen
+/// would stay the furthest for ever, because the others get everything later.
+const MOST_SPARED: u32 = 64;
+
 /// A read round that is not complete.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Round {
@@ -31,6 +41,25 @@ pub(crate) struct Lead {
     pub(crate) stuck: Tick,
     /// When to step down unless a quorum supports us; FAR while one does.
     pub(crate) lost: Tick,
+    /// Who hears of entries only once they are committed.
+    pub(crate) spares: Spares,
+}
+
+/// Followers that are spared: a quorum does without them. A bit per peer, by its place in the list.
+///
+/// `until` is FAR exactly when nobody is spared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spares {
+    pub(crate) who: u64,
+    /// Since when they are, and when they are needed after all.
+    pub(crate) since: Tick,
+    pub(crate) until: Tick,
+    /// What the slowest of the last commits without them took.
+    pub(crate) trip: Tick,
+    /// So many more entries leave for everybody.
+    pub(crate) rest: u32,
+    /// So many more may leave for a quorum; then one leaves for everybody, to see who is quick now.
+    pub(crate) left: u32,
 }
 
 impl Lead {
@@ -44,6 +73,14 @@ impl Lead {
             beat: Tick::FAR,
             stuck: Tick::FAR,
             lost: Tick::FAR,
+            spares: Spares {
+                who: 0,
+                since: Tick::ZERO,
+                until: Tick::FAR,
+                trip: FIRST_TRIP,
+                rest: 0,
+                left: MOST_SPARED,
+            },
         }
     }
 
@@ -58,6 +95,8 @@ impl Lead {
             }
         }
         self.peers.shrink_to_fit();
+        // their places have changed
+        self.spares.end();
         gone
     }
 
@@ -89,6 +128,42 @@ impl Lead {
         self.peers.capacity() * size_of::<Progress>()
             + self.peers.iter().map(Progress::heap_bytes).sum::<usize>()
             + self.rounds.capacity() * size_of::<Round>()
+    }
+}
+
+impl Spares {
+    /// Is the peer at this place spared?
+    pub(crate) fn has(&self, at: usize) -> bool {
+        at < u64::BITS as usize && self.who >> at & 1 == 1
+    }
+
+    /// From now on these are, until there is a commit, or none in three times what one takes.
+    pub(crate) fn begin(&mut self, who: u64, now: Tick) {
+        let patience = Tick(self.trip.0 * 3).max(PATIENCE.0).min(PATIENCE.1);
+        (self.who, self.since, self.until) = (who, now, now + patience);
+    }
+
+    /// One more entry: may it leave for a quorum only?
+    pub(crate) fn may_begin(&mut self) -> bool {
+        if self.rest == 0 && self.left == 0 {
+            (self.rest, self.left) = (1, MOST_SPARED);
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+
+    /// A commit without them took this long.
+    pub(crate) fn took(&mut self, trip: Tick) {
+        self.trip = trip.max(Tick(self.trip.0 - self.trip.0 / 8));
+    }
+
+    /// Nobody is any more.
+    pub(crate) fn end(&mut self) {
+        (self.who, self.until) = (0, Tick::FAR);
     }
 }
 

@@ -75,5 +75,6 @@ pub use entry::{Entry, HardState, LogBounds, LogRead, Payload};
 pub use group::Group;
 pub use message::{Append, AppendAck, AppendReject, Message, VoteAnswer, VoteRequest};
 pub use output::{Became, Lost, Output, ReadRound, Role};
+pub use replicate::Reach;
 pub use supports::{Received, SupportEpoch, Supports};
 pub use types::{Boot, Committed, ConfRefused, Config, Ctx, NotLeader, PeerState, Snapshot, TransferRefused};

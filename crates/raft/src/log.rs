@@ -21,6 +21,8 @@ pub(crate) struct Log {
     pub(crate) applied: Index,
     tail: VecDeque<Entry>,
     tail_bytes: usize,
+    /// The last entry that left memory: whoever was sent everything up to it is sent on from there.
+    trimmed: Option<(Index, Term)>,
 }
 
 impl Log {
@@ -28,7 +30,16 @@ impl Log {
         let LogBounds { truncated, last } = bounds;
         assert!(truncated.0 <= applied && applied <= last.0, "{truncated:?} <= {applied} <= {last:?}");
         assert!(truncated.1 <= last.1, "terms fall between {truncated:?} and {last:?}");
-        Log { truncated, last, written: last.0, commit: applied, applied, tail: VecDeque::new(), tail_bytes: 0 }
+        Log {
+            truncated,
+            last,
+            written: last.0,
+            commit: applied,
+            applied,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            trimmed: None,
+        }
     }
 
     /// The first index that is in memory; `last + 1` when none is.
@@ -48,7 +59,10 @@ impl Log {
             return None;
         }
         let first = self.tail_first();
-        if index >= first { Some(self.tail[(index.0 - first.0) as usize].term) } else { disk.term(index) }
+        if index >= first {
+            return Some(self.tail[(index.0 - first.0) as usize].term);
+        }
+        self.trimmed.filter(|(at, _)| *at == index).map(|(_, term)| term).or_else(|| disk.term(index))
     }
 
     /// Puts an entry at the end.
@@ -80,8 +94,9 @@ impl Log {
     pub(crate) fn trim(&mut self, limit: Index) {
         let upto = limit.min(self.written).min(self.applied);
         while self.tail.front().is_some_and(|e| e.index <= upto) {
-            let gone = self.tail.pop_front().map_or(0, |e| e.size());
-            self.tail_bytes -= gone;
+            let Some(gone) = self.tail.pop_front() else { break };
+            self.tail_bytes -= gone.size();
+            self.trimmed = Some((gone.index, gone.term));
         }
         if self.tail.is_empty() && self.tail.capacity() > 0 && self.applied == self.last.0 {
             self.tail = VecDeque::new();

@@ -90,6 +90,9 @@ impl Group {
         for at in fresh {
             marker!("raft.conf.new_member_probed");
             self.heartbeat(ctx, at, out);
+        }
+        // who was spared may be needed now
+        for at in 0..self.peers() {
             self.send_entries(ctx, at, out);
         }
         debug_assert!(before + members.len() >= self.peers());

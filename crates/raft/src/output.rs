@@ -77,6 +77,8 @@ pub struct Output {
     /// time of the write, *not* the entry's: an old write's completion must not vouch for an entry that was overwritten
     /// meanwhile, even by an equal one.
     pub mark: Option<(Term, Index)>,
+    /// Nobody waits for this write: all that it holds is committed. It may wait for company, a little.
+    pub patient: bool,
     /// Messages that may leave at once.
     pub now: Vec<(Member, Message)>,
     /// Messages that wait for this write and all before it.
@@ -143,6 +145,7 @@ impl Output {
         self.reads_ready.clear();
         self.snapshot_needed.clear();
         (self.delete, self.hard, self.mark, self.commit) = (None, None, None, None);
+        self.patient = false;
         (self.became, self.removed, self.lost) = (None, None, None);
     }
 }

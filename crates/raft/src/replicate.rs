@@ -1,19 +1,116 @@
 //! A leader appends and sends.
 //!
-//! Entries leave for the followers at once, before the leader's own write is durable; its own copy counts towards a
+//! Entries leave at once, before the leader's own write is durable; its own copy counts towards a
 //! quorum only after [`Group::written`]. One window per follower, in messages and in bytes, bounds what is under way.
+//!
+//! An entry may leave for a quorum only ([`Reach::Quorum`]). The others, the spares, get it with the news that it is
+//! committed: one append instead of an append and a commit, and nobody waits for their disks. If the quorum takes more
+//! than three times its usual time, the spares get the entry at once, and so do all for a while.
 
 use crate::progress::Feed;
 use crate::{Append, AppendAck, AppendReject, Ctx, Entry, Group, Member, Message, NotLeader, Output, Payload, Role};
-use base::{Index, Term, marker};
+use base::{Index, Term, Tick, marker};
 use bytes::Bytes;
+
+/// For whom an entry leaves at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// For everybody: the quickest quorum commits it.
+    All,
+    /// For a quorum: fewer messages and writes, and no quicker one.
+    Quorum,
+}
+
+/// A voter that has not acknowledged more than so many committed entries does not keep up.
+const MOST_BEHIND: u64 = 16;
+/// Entries that leave for everybody after a quorum took too long.
+const REST: u32 = 64;
 
 impl Group {
     /// Appends one entry and sends it on. Refused on a follower, and while leadership is being handed over.
-    pub fn propose(&mut self, ctx: &mut Ctx, data: Bytes, out: &mut Output) -> Result<(Term, Index), NotLeader> {
+    pub fn propose(
+        &mut self,
+        ctx: &mut Ctx,
+        data: Bytes,
+        reach: Reach,
+        out: &mut Output,
+    ) -> Result<(Term, Index), NotLeader> {
         self.accepts_proposals()?;
         marker!("raft.propose");
+        self.choose_spares(ctx, reach);
         Ok(self.append_own(ctx, Payload::Normal(data), out))
+    }
+
+    /// Chooses a quorum of those who keep up, the furthest first; the other voters are spared. Nobody is while somebody
+    /// is already, or if those who keep up are no more than a quorum.
+    fn choose_spares(&mut self, ctx: &Ctx, reach: Reach) {
+        let commit = self.log.commit;
+        let (conf, own) = (&self.conf, self.cfg.replica);
+        let (written, max) = (self.log.written, (self.cfg.max_inflight, self.cfg.max_inflight_bytes));
+        let Some(lead) = &mut self.lead else { return };
+        if reach == Reach::All {
+            return lead.spares.end();
+        }
+        if lead.spares.who != 0 {
+            return;
+        }
+        if !lead.spares.may_begin() {
+            marker!("raft.spares.not_now");
+            return;
+        }
+        let Some(lead) = &self.lead else { return };
+        let keeps_up = |at: &usize| {
+            let p = &lead.peers[*at];
+            let near = p.feed == Feed::Replicate && p.matched.0 + MOST_BEHIND >= commit.0;
+            near && p.has_room(max.0, max.1) && self.reachable(ctx, *at)
+        };
+        let mut by_depth: Vec<usize> = (0..lead.peers.len()).filter(keeps_up).collect();
+        by_depth.sort_by_key(|at| std::cmp::Reverse(lead.peers[*at].matched));
+        let name = |at: usize| lead.peers[at].member.replica;
+        let enough = |n: &usize| {
+            let chosen = &by_depth[..*n];
+            // a leader whose own disk lags is not counted on either
+            conf.quorum(|m| (m.replica == own && written >= commit) || chosen.iter().any(|at| name(*at) == m.replica))
+        };
+        let Some(n) = (0..=by_depth.len()).find(enough) else { return };
+        let places = by_depth[n..].iter().filter(|at| **at < u64::BITS as usize && conf.is_voter(name(**at)));
+        let who = places.fold(0, |who, at| who | 1 << at);
+        if let Some(lead) = self.lead.as_mut().filter(|_| who != 0) {
+            marker!("raft.spares.chosen");
+            lead.spares.begin(who, ctx.now);
+        }
+    }
+
+    /// Something is committed: the spares get it too, and are spared on while anything else is under way.
+    pub(crate) fn feed_spares(&mut self, ctx: &Ctx, out: &mut Output) {
+        let more = self.log.last.0 > self.log.commit;
+        let Some(lead) = self.lead.as_mut().filter(|l| l.spares.who != 0) else { return };
+        let spares = lead.spares;
+        lead.spares.took(Tick(ctx.now.since(spares.since)));
+        if more {
+            lead.spares.begin(spares.who, ctx.now);
+        } else {
+            lead.spares.end();
+        }
+        for at in (0..self.peers()).filter(|at| spares.has(*at)) {
+            self.send_entries(ctx, at, out);
+        }
+    }
+
+    /// The quorum takes too long: everybody gets everything, for a while.
+    pub(crate) fn need_spares(&mut self, ctx: &Ctx, out: &mut Output) {
+        let Some(lead) = &mut self.lead else { return };
+        marker!("raft.spares.needed");
+        let spares = lead.spares;
+        lead.spares.took(Tick(ctx.now.since(spares.since)));
+        lead.spares.end();
+        lead.spares.rest = REST;
+        if base::bug!("spares-forgotten") {
+            return;
+        }
+        for at in (0..self.peers()).filter(|at| spares.has(*at)) {
+            self.send_entries(ctx, at, out);
+        }
     }
 
     pub(crate) fn accepts_proposals(&self) -> Result<(), NotLeader> {
@@ -23,14 +120,18 @@ impl Group {
         }
     }
 
-    /// Appends an entry of our own term and sends it to everybody who has room.
+    /// Appends an entry of our own term and sends it to everybody who has room and is not spared.
     pub(crate) fn append_own(&mut self, ctx: &mut Ctx, payload: Payload, out: &mut Output) -> (Term, Index) {
         let entry = Entry { term: self.hard.term, index: self.log.last.0.next(), payload };
         let at = (entry.term, entry.index);
         let give_up = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
+        let own = !matches!(entry.payload, Payload::Normal(_));
         self.push(entry, out);
         if let Some(lead) = &mut self.lead {
             lead.stuck = lead.stuck.min(give_up);
+            if own {
+                lead.spares.end();
+            }
         }
         for peer in 0..self.peers() {
             self.send_entries(ctx, peer, out);
@@ -47,16 +148,18 @@ impl Group {
         self.lead.as_ref().map_or(0, |lead| lead.peers.len())
     }
 
-    /// Sends what this peer lacks, as far as its window allows.
+    /// Sends what this peer lacks, as far as its window allows; what is not committed only if it is not spared.
     pub(crate) fn send_entries(&mut self, ctx: &Ctx, at: usize, out: &mut Output) {
         loop {
             let Some(peer) = self.lead.as_ref().map(|lead| &lead.peers[at]) else { return };
-            if peer.next > self.log.last.0 || !peer.has_room(self.cfg.max_inflight, self.cfg.max_inflight_bytes) {
+            let spared = self.lead.as_ref().is_some_and(|lead| lead.spares.has(at));
+            let end = if spared { self.log.commit } else { self.log.last.0 };
+            if peer.next > end || !peer.has_room(self.cfg.max_inflight, self.cfg.max_inflight_bytes) {
                 return;
             }
             let base = peer.next.prev();
             let Some(base_term) = self.log.term(base, ctx.log) else { return self.need_snapshot(at, out) };
-            let Ok(entries) = self.log.entries(ctx.log, peer.next, self.log.last.0, self.cfg.max_append_bytes) else {
+            let Ok(entries) = self.log.entries(ctx.log, peer.next, end, self.cfg.max_append_bytes) else {
                 return;
             };
             let Some(last) = entries.last().map(|e| e.index) else { return self.need_snapshot(at, out) };

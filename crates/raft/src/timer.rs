@@ -20,7 +20,7 @@ impl Group {
         let again = self.defortify.map_or(Tick::FAR, |(_, at)| at);
         let lead = self.lead.as_ref().map_or(Tick::FAR, |lead| {
             let transfer = lead.transfer.map_or(Tick::FAR, |(_, at)| at);
-            lead.beat.min(lead.stuck).min(lead.lost).min(transfer)
+            lead.beat.min(lead.stuck).min(lead.lost).min(lead.spares.until).min(transfer)
         });
         self.election.min(again).min(lead)
     }
@@ -54,6 +54,9 @@ impl Group {
                 lead.lost = Tick::FAR;
             }
             self.watch_quorum(ctx);
+        }
+        if self.lead.as_ref().is_some_and(|lead| lead.spares.until <= ctx.now) {
+            self.need_spares(ctx, out);
         }
         let waits = stuck && self.waits_for_snapshots(ctx);
         if stuck && !waits && !self.alone() {

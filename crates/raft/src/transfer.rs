@@ -29,6 +29,10 @@ impl Group {
         marker!("raft.transfer.begun");
         lead.transfer = Some((to, give_up));
         self.hand_over_if_ready(ctx, out);
+        if self.lead.is_some() {
+            // the answer to this one does not wait for company: proposals wait for it
+            self.heartbeat(ctx, at, out);
+        }
         Ok(())
     }
 

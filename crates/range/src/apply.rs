@@ -53,6 +53,8 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             return Ok(());
         }
         turn.sink.mark(Stage::Apply, 0);
+        // A new leader serves nothing before its first entry is in the engine.
+        turn.sink.urgent |= self.lead.is_some() && !self.is_serving();
         let range = self.descriptor.id;
         turn.sink.batch.put(Cf::Data, keys::local(range, keys::local::APPLIED), self.applied.encode());
         turn.sink.receipts.push(Receipt { range, mark: None, applied: Some(self.applied.index) });

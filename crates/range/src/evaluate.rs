@@ -118,7 +118,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             let Some((data, count, max)) = pack(lead, from, version, limit) else { return Ok(()) };
             let arrived = lead.pending[from].command.arrived;
             turn.sink.mark(Stage::Append, turn.now.since(arrived));
-            let Some(index) = self.propose(turn, data)? else { return Ok(()) };
+            // Under load a quorum is enough, and whoever is spared has work of its own.
+            let reach = if count >= turn.limits.quorum_crowd { raft::Reach::Quorum } else { raft::Reach::All };
+            let Some(index) = self.propose(turn, data, reach)? else { return Ok(()) };
             turn.sink.counters.proposed += 1;
             // Proposing can end the leadership only through an error, which was handled above.
             let Some(lead) = &mut self.lead else { return Ok(()) };
@@ -137,10 +139,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         &mut self,
         turn: &mut Turn<E>,
         data: Bytes,
+        reach: raft::Reach,
     ) -> Result<Option<base::Index>> {
         let mut index = None;
         self.with_group(turn, |group, ctx, out| {
-            index = group.propose(ctx, data, out).ok().map(|(_, i)| i);
+            index = group.propose(ctx, data, reach, out).ok().map(|(_, i)| i);
         })?;
         Ok(index)
     }

@@ -93,7 +93,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         changes: &[Change],
     ) -> Result<Option<base::Index>> {
         let header = Header { version: self.descriptor.epoch.version, max_revision: self.max_logged };
-        self.propose(turn, entry::meta(header, changes))
+        self.propose(turn, entry::meta(header, changes), raft::Reach::All)
     }
 
     /// etcd's Compact: reads below `revision` are refused from the reply on.

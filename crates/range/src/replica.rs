@@ -167,6 +167,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             )));
         }
         self.write_log(turn.sink, &out);
+        turn.sink.urgent |= !out.patient && (out.must_write() || !out.after_write.is_empty());
         if !out.commits.is_empty() && !base::bug!("late-follower-hears-no-commit") {
             turn.sink.untold.push(range);
         }

@@ -66,6 +66,8 @@ pub struct Sink<V> {
     pub batch: Batch,
     /// Must the batch be durable before anything that waits for it?
     pub sync: bool,
+    /// Does anybody wait for the batch? Otherwise it may wait for the next one, a little, to be written with it.
+    pub urgent: bool,
     pub receipts: Vec<Receipt>,
     /// Facts.
     pub replies: Vec<(Origin, Result<Outcome>)>,
@@ -110,6 +112,7 @@ impl<V> Default for Sink<V> {
             after: Vec::new(),
             batch: Batch::new(),
             sync: false,
+            urgent: false,
             receipts: Vec::new(),
             replies: Vec::new(),
             leased: Vec::new(),
@@ -126,6 +129,11 @@ impl<V> Default for Sink<V> {
 }
 
 impl<V> Sink<V> {
+    /// The batch must be durable, soon.
+    pub fn must_sync(&mut self) {
+        (self.sync, self.urgent) = (true, true);
+    }
+
     /// Marks a station of the road with the time a command spent on the way to it.
     pub fn mark(&mut self, stage: Stage, nanos: u64) {
         self.samples.push((stage, nanos));
@@ -158,6 +166,8 @@ pub struct Limits {
     pub max_entry_bytes: usize,
     pub max_apply_bytes: usize,
     pub max_queued_bytes: usize,
+    /// Commands in one entry from which on it leaves for a quorum only.
+    pub quorum_crowd: usize,
     /// Of one piece of a snapshot, as it is sent.
     pub snapshot_chunk_bytes: usize,
 }
@@ -171,6 +181,7 @@ impl Default for Limits {
             max_entry_bytes: l::MAX_ENTRY_BYTES,
             max_apply_bytes: l::MAX_APPLY_BYTES,
             max_queued_bytes: l::MAX_QUEUED_BYTES,
+            quorum_crowd: l::QUORUM_CROWD,
             snapshot_chunk_bytes: l::SNAPSHOT_CHUNK_BYTES,
         }
     }

@@ -80,7 +80,7 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             turn.sink.batch.delete(Cf::Data, keys::local(range, keys::local::LOG_RESET));
             self.log_bytes = 0;
         }
-        turn.sink.sync = true;
+        turn.sink.must_sync();
         turn.sink.counters.snapshots_installed += 1;
         self.installing = false;
         self.applied = applied;

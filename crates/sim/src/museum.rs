@@ -74,6 +74,8 @@ pub const BUGS: &[Bug] = &[
     bug("floor-forgets-the-bound-being-written", "a read is admitted below a bound on its way to the disk")
         .under(Temper::Compactions),
     bug("frame-taken-twice", "a frame that comes again is taken again"),
+    bug("held-frames-leave-at-once", "what is held for company is acknowledged before it is written"),
+    bug("held-writes-overtaken", "what is urgent is written before what was held back earlier"),
     bug("issue-above-ceiling", "the sequencer issues above what is replicated").under(Temper::Crowd),
     bug("lease-counts-stale-epoch", "a lease rests on an acknowledgement of an earlier epoch")
         .under(Temper::Supporters),
@@ -177,6 +179,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "lost-acknowledgements-unnoticed",
             "old-term-costs-a-whole-wait",
             "pre-vote-skipped",
+            "spares-forgotten",
             "stays-tired-when-heard-again",
             "taking-heart-puts-off-again",
             "votes-right-after-restart",

@@ -21,7 +21,7 @@ use outside::{Stopwatch, say, words};
 use small::{SMALL, Small, pairs};
 
 use base::Rng;
-use raft::{ConfChange, Group, Message};
+use raft::{ConfChange, Group, Message, Reach};
 use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,6 +83,8 @@ struct State {
     quick_pre_vote: bool,
     /// Writes are durable at once: likewise.
     quick_disk: bool,
+    /// For whom entries leave at once.
+    reach: Reach,
 }
 
 impl State {
@@ -191,7 +193,7 @@ impl State {
             Action::Propose(n) => {
                 left.proposals -= 1;
                 let data = format!("e{}", left.proposals);
-                world.propose(n, &data);
+                world.propose_to(n, &data, self.reach);
             }
             Action::Greet(n, m) => {
                 left.greetings -= 1;

@@ -3,7 +3,7 @@
 use super::world::{World, member};
 use super::{Budget, State};
 use base::Tick;
-use raft::{Change, ConfChange};
+use raft::{Change, ConfChange, Reach};
 
 /// A small world and what it is there to find.
 pub struct Small {
@@ -46,6 +46,17 @@ pub const SMALL: &[Small] = &[
             let left = Budget { campaigns: 1, proposals: 2, crashes: 1, max_term: 3, ..Budget::default() };
             let mut s = start(3, true, left);
             s.quick_disk = false;
+            s
+        },
+        bugs: &["ack-before-fsync", "own-copy-counts-before-written"],
+    },
+    Small {
+        name: "spares",
+        about: "3 nodes, a leader, 2 entries for a quorum only, slow disks, a second term, a crash",
+        begin: || {
+            let left = Budget { campaigns: 1, proposals: 2, crashes: 1, max_term: 3, ..Budget::default() };
+            let mut s = start(3, true, left);
+            (s.quick_disk, s.reach) = (false, Reach::Quorum);
             s
         },
         bugs: &["ack-before-fsync", "own-copy-counts-before-written"],
@@ -164,7 +175,7 @@ fn start(nodes: u64, led: bool, left: Budget) -> State {
         world.campaign(0);
         world.settle();
     }
-    State { world, left, path: None, quick_pre_vote: true, quick_disk: true }
+    State { world, left, path: None, quick_pre_vote: true, quick_disk: true, reach: Reach::All }
 }
 
 /// Node 1 led and has an entry of its own that nobody else has; node 2 leads now and has sent nothing yet.
@@ -254,7 +265,7 @@ fn joint() -> State {
     let change = ConfChange::enter(changes);
     let proposed = world.call(0, |g, ctx, out| g.propose_conf(ctx, &change, out).is_ok());
     assert_eq!(proposed, Some(true));
-    State { world, left: Budget::default(), path: None, quick_pre_vote: true, quick_disk: true }
+    State { world, left: Budget::default(), path: None, quick_pre_vote: true, quick_disk: true, reach: Reach::All }
 }
 
 /// The change is made, and leaving it is written everywhere, applied on node 1 alone; what is applied is not durable.

@@ -33,6 +33,7 @@ const SCRIPTS: &[&str] = &[
     "lost-acknowledgements-unnoticed",
     "old-term-costs-a-whole-wait",
     "pre-vote-skipped",
+    "spares-forgotten",
     "stays-tired-when-heard-again",
     "taking-heart-puts-off-again",
     "votes-right-after-restart",

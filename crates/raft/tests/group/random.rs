@@ -7,7 +7,7 @@ use super::outside::{say, setting};
 use super::world::ghost::Ghost;
 use super::world::{World, member};
 use base::{Index, Rng, Tick};
-use raft::{Change, ConfChange, Group};
+use raft::{Change, ConfChange, Group, Reach};
 
 /// What a walk is mostly about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,8 @@ impl Walk {
                 let n = self.likely_leader();
                 self.proposals += 1;
                 let data = format!("v{}", self.proposals);
-                self.world.propose(n, &data);
+                let reach = if self.rng.chance(500_000) { Reach::Quorum } else { Reach::All };
+                self.world.propose_to(n, &data, reach);
             }
             740..770 => {
                 let n = self.likely_leader();

@@ -5,7 +5,7 @@ use super::outside::{rewrite, scripts, setting};
 use super::world::ghost::{Ghost, log_of};
 use super::world::{Body, Envelope, World, member};
 use base::{Index, StoreId, Tick};
-use raft::{AppendAck, AppendReject, Change, ConfChange, ConfStep, Group, Message, VoteAnswer, VoteRequest};
+use raft::{AppendAck, AppendReject, Change, ConfChange, ConfStep, Group, Message, Reach, VoteAnswer, VoteRequest};
 
 /// One running script.
 struct Script {
@@ -155,9 +155,10 @@ impl Script {
         let world = &mut self.world;
         match verb {
             "campaign" => world.campaign(n),
-            "propose" => {
+            "propose" | "propose-to-a-quorum" => {
+                let reach = if verb == "propose" { Reach::All } else { Reach::Quorum };
                 for data in &args[1..] {
-                    if !world.propose(n, data) {
+                    if !world.propose_to(n, data, reach) {
                         world.say(|| format!("p{} refuses {data}", n + 1));
                     }
                 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use disk::{Disk, View, Write};
 use ghost::Ghost;
 use raft::{Committed, Conf, ConfChange, Config, Ctx, Group, HardState, Member, Message, Output};
-use raft::{Payload, ReadRound, Role, Snapshot, Supports};
+use raft::{Payload, Reach, ReadRound, Role, Snapshot, Supports};
 use std::collections::VecDeque;
 
 /// What travels.
@@ -436,8 +436,12 @@ impl World {
     }
 
     pub fn propose(&mut self, n: usize, data: &str) -> bool {
+        self.propose_to(n, data, Reach::All)
+    }
+
+    pub fn propose_to(&mut self, n: usize, data: &str, reach: Reach) -> bool {
         let data = Bytes::copy_from_slice(data.as_bytes());
-        self.call(n, |g, ctx, out| g.propose(ctx, data, out).is_ok()).unwrap_or(false)
+        self.call(n, |g, ctx, out| g.propose(ctx, data, reach, out).is_ok()).unwrap_or(false)
     }
 
     pub fn read(&mut self, n: usize) -> Option<ReadRound> {
