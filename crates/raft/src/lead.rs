@@ -178,3 +178,49 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spares() -> Spares {
+        Lead::new(Index(1)).spares
+    }
+
+    #[test]
+    fn whoever_is_spared_has_a_bit() {
+        let mut s = spares();
+        s.begin(1 << 63 | 0b101, Tick::ms(7));
+        let who: Vec<usize> = (0..200).filter(|at| s.has(*at)).collect();
+        assert_eq!(who, [0, 2, 63]);
+        s.end();
+        assert!((0..200).all(|at| !s.has(at)) && s.until == Tick::FAR);
+    }
+
+    #[test]
+    fn patience_is_three_of_the_slowest_trips_within_bounds() {
+        let patience = |trips: &[u64]| {
+            let mut s = spares();
+            trips.iter().for_each(|ms| s.took(Tick::ms(*ms)));
+            s.begin(1, Tick::ms(100));
+            s.until.since(Tick::ms(100)) / 1000
+        };
+        assert_eq!(patience(&[]), 15_000, "three times the first guess");
+        assert_eq!(patience(&[8]), 24_000);
+        assert_eq!(patience(&[8, 1]), 21_000, "a quick one takes an eighth off");
+        assert_eq!(patience(&[400]), 50_000, "nobody is waited for longer");
+        assert_eq!(patience(&[1; 40]), 10_000, "nor given up sooner");
+    }
+
+    #[test]
+    fn every_so_often_an_entry_leaves_for_everybody() {
+        let mut s = spares();
+        let mut begun = |n: usize| (0..n).filter(|_| s.may_begin()).count();
+        assert_eq!(begun(64), 64);
+        assert_eq!(begun(1), 0, "one for everybody");
+        assert_eq!((begun(64), begun(1)), (64, 0));
+        s.rest = 3;
+        assert_eq!((0..67).filter(|_| s.may_begin()).count(), 64, "after a rest");
+        assert!(!s.may_begin() && s.may_begin());
+    }
+}

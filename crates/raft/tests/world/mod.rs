@@ -201,7 +201,8 @@ impl World {
         if write.is_idle() && self.nodes[n].writes.is_empty() {
             self.leave(from, write.after);
         } else if !write.is_idle() || !write.after.is_empty() {
-            self.say(|| format!("{from} writes {write}"));
+            let patience = if out.patient { " when it suits" } else { "" };
+            self.say(|| format!("{from} writes {write}{patience}"));
             self.nodes[n].writes.push_back(write);
         }
         for (round, index) in reads_ready {
