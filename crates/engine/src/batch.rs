@@ -1,4 +1,4 @@
-//! A batch: what one step writes, as plain data.
+//! A batch: what one step writes, or several, as plain data.
 
 use crate::Cf;
 use bytes::Bytes;

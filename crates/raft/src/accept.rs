@@ -23,7 +23,7 @@ impl Group {
         self.heard_leader(ctx);
         let end = Index(m.base.0.0 + m.entries.len() as u64);
         let commit = m.commit;
-        let only = !out.must_write() && out.after_write.is_empty();
+        let only = !out.needs_disk();
         match self.take(ctx, m, out) {
             Ok(matched) => {
                 out.patient = only && !out.append.is_empty() && end <= commit;

@@ -5,7 +5,7 @@
 //! in every pair of quorums. (`election.rs` holds the other half: nobody campaigns two changes behind.)
 
 use crate::progress::Feed;
-use crate::{Conf, ConfChange, ConfRefused, ConfStep, Ctx, Group, Member, Message, Output, Payload};
+use crate::{Conf, ConfChange, ConfRefused, ConfStep, Ctx, Group, Member, Message, Output, Payload, Reach};
 use base::{Index, Term, Tick, marker};
 
 impl Group {
@@ -32,7 +32,7 @@ impl Group {
             return Err(ConfRefused::NoQuorum);
         }
         marker!("raft.conf.proposed");
-        let (term, index) = self.append_own(ctx, Payload::Conf(change.encode()), out);
+        let (term, index) = self.append_own(ctx, Payload::Conf(change.encode()), Reach::All, out);
         if let Some(lead) = &mut self.lead {
             lead.pending_conf = index;
         }

@@ -136,6 +136,11 @@ impl Output {
         self.delete.is_some() || !self.append.is_empty() || self.hard.is_some()
     }
 
+    /// Does anything of it wait for the disk?
+    pub fn needs_disk(&self) -> bool {
+        self.must_write() || !self.after_write.is_empty()
+    }
+
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.append.clear();

@@ -7,6 +7,7 @@
 //! committed: one append instead of an append and a commit, and nobody waits for their disks. If the quorum takes more
 //! than three times its usual time, the spares get the entry at once, and so do all for a while.
 
+use crate::lead::Spares;
 use crate::progress::Feed;
 use crate::{Append, AppendAck, AppendReject, Ctx, Entry, Group, Member, Message, NotLeader, Output, Payload, Role};
 use base::{Index, Term, Tick, marker};
@@ -37,8 +38,7 @@ impl Group {
     ) -> Result<(Term, Index), NotLeader> {
         self.accepts_proposals()?;
         marker!("raft.propose");
-        self.choose_spares(ctx, reach);
-        Ok(self.append_own(ctx, Payload::Normal(data), out))
+        Ok(self.append_own(ctx, Payload::Normal(data), reach, out))
     }
 
     /// Chooses a quorum of those who keep up, the furthest first; the other voters are spared. Nobody is while somebody
@@ -92,6 +92,10 @@ impl Group {
         } else {
             lead.spares.end();
         }
+        self.send_to_spares(ctx, spares, out);
+    }
+
+    fn send_to_spares(&mut self, ctx: &Ctx, spares: Spares, out: &mut Output) {
         for at in (0..self.peers()).filter(|at| spares.has(*at)) {
             self.send_entries(ctx, at, out);
         }
@@ -108,9 +112,7 @@ impl Group {
         if base::bug!("spares-forgotten") {
             return;
         }
-        for at in (0..self.peers()).filter(|at| spares.has(*at)) {
-            self.send_entries(ctx, at, out);
-        }
+        self.send_to_spares(ctx, spares, out);
     }
 
     pub(crate) fn accepts_proposals(&self) -> Result<(), NotLeader> {
@@ -121,17 +123,20 @@ impl Group {
     }
 
     /// Appends an entry of our own term and sends it to everybody who has room and is not spared.
-    pub(crate) fn append_own(&mut self, ctx: &mut Ctx, payload: Payload, out: &mut Output) -> (Term, Index) {
+    pub(crate) fn append_own(
+        &mut self,
+        ctx: &mut Ctx,
+        payload: Payload,
+        reach: Reach,
+        out: &mut Output,
+    ) -> (Term, Index) {
+        self.choose_spares(ctx, reach);
         let entry = Entry { term: self.hard.term, index: self.log.last.0.next(), payload };
         let at = (entry.term, entry.index);
         let give_up = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
-        let own = !matches!(entry.payload, Payload::Normal(_));
         self.push(entry, out);
         if let Some(lead) = &mut self.lead {
             lead.stuck = lead.stuck.min(give_up);
-            if own {
-                lead.spares.end();
-            }
         }
         for peer in 0..self.peers() {
             self.send_entries(ctx, peer, out);

@@ -5,7 +5,7 @@
 
 use crate::lead::Lead;
 use crate::progress::Feed;
-use crate::{Ctx, Group, HardState, Member, Output, Payload, Role};
+use crate::{Ctx, Group, HardState, Member, Output, Payload, Reach, Role};
 use base::{Term, Tick, marker};
 
 /// So many beats may pass after a snapshot was sent, without a sign of it, before another is.
@@ -253,7 +253,7 @@ impl Group {
         (self.votes, self.released, self.defortify) = (Vec::new(), None, None);
         (self.election, self.tries) = (Tick::FAR, 0);
         self.set_role(Role::Leader, Some(own), out);
-        self.append_own(ctx, Payload::Empty, out);
+        self.append_own(ctx, Payload::Empty, Reach::All, out);
         self.watch_quorum(ctx);
         self.maybe_commit(ctx, out);
     }

@@ -167,7 +167,9 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             )));
         }
         self.write_log(turn.sink, &out);
-        turn.sink.urgent |= !out.patient && (out.must_write() || !out.after_write.is_empty());
+        // What waits for the disk waits for a disk that was told to sync.
+        turn.sink.sync |= out.needs_disk();
+        turn.sink.urgent |= out.needs_disk() && !out.patient;
         if !out.commits.is_empty() && !base::bug!("late-follower-hears-no-commit") {
             turn.sink.untold.push(range);
         }
@@ -175,8 +177,6 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             turn.sink.now.push(self.letter(to, message));
         }
         for (to, message) in out.after_write {
-            // What waits for the disk waits for a disk that was told to sync.
-            turn.sink.sync = true;
             turn.sink.after.push(self.letter(to, message));
         }
         if let Some((index, _)) = out.commit {
@@ -226,7 +226,6 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
             hard.encode(&mut bytes);
             sink.batch.put(Cf::Log, keys::hard(range), bytes);
         }
-        sink.sync |= out.must_write();
         if out.mark.is_some() {
             sink.receipts.push(Receipt { range, mark: out.mark, applied: None });
         }
