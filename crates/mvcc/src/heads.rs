@@ -5,7 +5,7 @@
 //! that leaves its overlay for the engine, so what it remembers of a key is what the engine holds, as long as the same
 //! leadership lasts: each leadership gets an [`Owner`] of its own, and what another owner noted does not count.
 //!
-//! The table has a bound, and forgets: buckets of four, the oldest version goes first. Which keys share a bucket depends on
+//! The table has a bound, and forgets: buckets of eight, the oldest version goes first. Which keys share a bucket depends on
 //! their bytes alone, so two runs forget the same.
 
 use crate::record::Record;
@@ -18,7 +18,7 @@ const FIRST_SLOTS: usize = 1 << 6;
 /// A longer key is not remembered.
 const LONGEST_KEY: usize = 128;
 /// Slots of one bucket.
-const WAYS: usize = 4;
+const WAYS: usize = 8;
 
 /// A version without its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -72,7 +72,7 @@ impl Hash for Group {
                 &lead.rounds,
                 lead.transfer.map(|t| t.0),
                 lead.spares.who,
-                lead.spares.rest,
+                (lead.spares.rest, lead.spares.next_rest),
             )
                 .hash(h);
             lead.peers.iter().for_each(|p| p.key().hash(h));

@@ -13,6 +13,10 @@ const PATIENCE: (Tick, Tick) = (Tick::ms(10), Tick::ms(50));
 /// After so many entries for a quorum one leaves for everybody: whoever is quickest then is chosen next. Otherwise the chosen
 /// would stay the furthest for ever, because the others get everything later.
 const MOST_SPARED: u32 = 64;
+/// Entries that leave for everybody after a quorum took too long: few, because most hiccups are a whole machine's and
+/// nobody else would have been quicker; twice as many each time, up to the most, until it goes well for
+/// [`MOST_SPARED`] entries, because a disk may be slow for long and look quick in between.
+const REST: (u32, u32) = (8, 64);
 
 /// A read round that is not complete.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,6 +62,8 @@ pub(crate) struct Spares {
     pub(crate) trip: Tick,
     /// So many more entries leave for everybody.
     pub(crate) rest: u32,
+    /// So many will, when a quorum next takes too long.
+    pub(crate) next_rest: u32,
     /// So many more may leave for a quorum; then one leaves for everybody, to see who is quick now.
     pub(crate) left: u32,
 }
@@ -79,6 +85,7 @@ impl Lead {
                 until: Tick::FAR,
                 trip: FIRST_TRIP,
                 rest: 0,
+                next_rest: REST.0,
                 left: MOST_SPARED,
             },
         }
@@ -146,7 +153,7 @@ impl Spares {
     /// One more entry: may it leave for a quorum only?
     pub(crate) fn may_begin(&mut self) -> bool {
         if self.rest == 0 && self.left == 0 {
-            (self.rest, self.left) = (1, MOST_SPARED);
+            (self.rest, self.next_rest, self.left) = (1, REST.0, MOST_SPARED);
         }
         if self.rest > 0 {
             self.rest -= 1;
@@ -159,6 +166,13 @@ impl Spares {
     /// A commit without them took this long.
     pub(crate) fn took(&mut self, trip: Tick) {
         self.trip = trip.max(Tick(self.trip.0 - self.trip.0 / 8));
+    }
+
+    /// The quorum takes too long: nobody is spared for a while.
+    pub(crate) fn give_up(&mut self) {
+        self.end();
+        (self.rest, self.left) = (self.next_rest, MOST_SPARED);
+        self.next_rest = (self.next_rest * 2).min(REST.1);
     }
 
     /// Nobody is any more.
@@ -222,5 +236,33 @@ mod tests {
         s.rest = 3;
         assert_eq!((0..67).filter(|_| s.may_begin()).count(), 64, "after a rest");
         assert!(!s.may_begin() && s.may_begin());
+    }
+
+    #[test]
+    fn who_gives_up_again_soon_rests_longer() {
+        let mut s = spares();
+        let mut rest = |well: usize| {
+            assert_eq!((0..well).filter(|_| s.may_begin()).count(), well);
+            s.begin(1, Tick::ms(7));
+            s.give_up();
+            assert!(!s.has(0) && s.until == Tick::FAR);
+            (0..1000).take_while(|_| !s.may_begin()).count()
+        };
+        assert_eq!(rest(0), 8);
+        assert_eq!(rest(10), 16, "the one that began after the rest is the last of eleven");
+        assert_eq!((rest(62), rest(0), rest(0)), (32, 64, 64), "no longer than that");
+        assert_eq!(rest(63), 64, "63 and the one that began after the rest, and not yet a 65th");
+    }
+
+    #[test]
+    fn who_fares_well_for_long_enough_rests_shortly_again() {
+        let mut s = spares();
+        (0..5).for_each(|_| s.give_up());
+        assert_eq!((s.rest, s.next_rest), (64, 64));
+        assert_eq!((0..64 + 64).filter(|_| s.may_begin()).count(), 64);
+        assert_eq!(s.next_rest, 64);
+        assert!(!s.may_begin(), "one for everybody");
+        s.give_up();
+        assert_eq!((s.rest, s.next_rest), (8, 16));
     }
 }

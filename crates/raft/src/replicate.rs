@@ -24,8 +24,6 @@ pub enum Reach {
 
 /// A voter that has not acknowledged more than so many committed entries does not keep up.
 const MOST_BEHIND: u64 = 16;
-/// Entries that leave for everybody after a quorum took too long.
-const REST: u32 = 64;
 
 impl Group {
     /// Appends one entry and sends it on. Refused on a follower, and while leadership is being handed over.
@@ -107,8 +105,7 @@ impl Group {
         marker!("raft.spares.needed");
         let spares = lead.spares;
         lead.spares.took(Tick(ctx.now.since(spares.since)));
-        lead.spares.end();
-        lead.spares.rest = REST;
+        lead.spares.give_up();
         if base::bug!("spares-forgotten") {
             return;
         }

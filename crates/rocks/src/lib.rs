@@ -55,7 +55,7 @@ use engine::{Batch, Cf, Cursor, Engine, Read, Sizes, Stage};
 use error::{at_open, from_rocks, is_no_space};
 use home::Home;
 use read::{Tier, View};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteOptions};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions};
 use room::Room;
 use std::fmt;
 use std::path::Path;
@@ -81,8 +81,6 @@ struct Inner {
     db: Opened,
     newest: ReadOptions,
     newest_cached: ReadOptions,
-    synced: WriteOptions,
-    unsynced: WriteOptions,
     bound: Arc<AtomicU64>,
     failed: AtomicBool,
     stages: AtomicU64,
@@ -148,14 +146,10 @@ impl Rocks {
             _ => Err(Error::corrupt(format!("{}: a column family is missing", home.db().display()))),
         })?;
         home.settle()?;
-        let (mut synced, unsynced) = (WriteOptions::default(), WriteOptions::default());
-        synced.set_sync(true);
         let inner = Inner {
             db,
             newest: ReadOptions::default(),
             newest_cached: read::options(Tier::Cached),
-            synced,
-            unsynced,
             bound,
             failed: AtomicBool::new(false),
             stages: AtomicU64::new(0),
