@@ -38,6 +38,10 @@ impl Batch {
     pub fn new() -> Batch {
         Batch::default()
     }
+    /// Nothing yet, and room for so many changes.
+    pub fn with_capacity(ops: usize) -> Batch {
+        Batch { ops: Vec::with_capacity(ops), bytes: 0 }
+    }
     /// Sets `key` to `value`.
     pub fn put(&mut self, cf: Cf, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
@@ -56,6 +60,10 @@ impl Batch {
     }
     /// Adds what `other` does, behind what this one does.
     pub fn append(&mut self, other: Batch) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         self.bytes += other.bytes;
         self.ops.extend(other.ops);
     }

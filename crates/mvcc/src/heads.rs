@@ -17,6 +17,8 @@ const MOST_SLOTS: usize = 1 << 18;
 const FIRST_SLOTS: usize = 1 << 6;
 /// A longer key is not remembered.
 const LONGEST_KEY: usize = 128;
+/// A key up to this length needs no memory of its own.
+const SHORT_KEY: usize = 22;
 /// Slots of one bucket.
 const WAYS: usize = 8;
 
@@ -51,16 +53,47 @@ pub struct Owner(u32);
 struct Slot {
     hash: u32,
     owner: Owner,
-    key: Box<[u8]>,
+    key: Name,
     head: Head,
+}
+
+/// A key; a short one needs no memory of its own, so that a slot is one cache line, and all that a lookup touches beside
+/// the tags of its bucket.
+enum Name {
+    Short(u8, [u8; SHORT_KEY]),
+    Long(Box<[u8]>),
+}
+
+const _: () = assert!(size_of::<Option<Slot>>() == 64);
+
+impl Name {
+    fn new(key: &[u8]) -> Name {
+        let mut short = [0; SHORT_KEY];
+        match short.get_mut(..key.len()) {
+            Some(room) => {
+                room.copy_from_slice(key);
+                Name::Short(key.len() as u8, short)
+            }
+            None => Name::Long(key.into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Name::Short(len, bytes) => &bytes[..usize::from(*len)],
+            Name::Long(bytes) => bytes,
+        }
+    }
 }
 
 /// The newest versions of keys written lately, in a table with a bound.
 ///
-/// Invariants: a key is in the bucket of its hash, at most once; there are no or a power of two of slots.
+/// Invariants: a key is in the bucket of its hash, at most once; there are no or a power of two of slots; a slot's tag is
+/// its key's hash, 0 while it is free.
 #[derive(Default)]
 pub struct Heads {
     slots: Vec<Option<Slot>>,
+    tags: Vec<u32>,
     owners: u32,
     /// Slots that hold something. At most half of them, unless the table cannot grow any more: a fuller one forgets keys
     /// whose buckets are full, and each of these costs a seek.
@@ -84,37 +117,45 @@ impl Heads {
             self.grow();
         }
         let (hash, head) = (hash(bytes), Head::of(modified, record));
-        let bucket = self.bucket(hash);
-        let same = |s: &&mut Slot| s.hash == hash && *s.key == *bytes;
-        if let Some(slot) = bucket.iter_mut().flatten().find(same) {
+        if let Some(at) = self.find(hash, bytes)
+            && let Some(slot) = &mut self.slots[at]
+        {
             assert!(slot.owner != owner || slot.head.modified <= modified, "{key} goes back to {modified}");
             (slot.owner, slot.head) = (owner, head);
             return;
         }
-        let fresh = Slot { hash, owner, key: bytes.into(), head };
-        let forgot = put(bucket, fresh);
+        let forgot = self.put(Slot { hash, owner, key: Name::new(bytes), head });
         self.used += usize::from(!forgot);
     }
 
     /// What this leadership noted of the key, if it is still remembered.
     pub fn get(&self, owner: Owner, key: &Key) -> Option<Head> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let (bytes, hash) = (key.bytes(), hash(key.bytes()));
-        let at = self.first(hash);
-        let same = |s: &&Slot| s.hash == hash && *s.key == *bytes;
-        let slot = self.slots[at..at + WAYS].iter().flatten().find(same)?;
+        let slot = self.slots[self.find(hash(key.bytes()), key.bytes())?].as_ref()?;
         (slot.owner == owner).then_some(slot.head)
     }
 
-    fn first(&self, hash: u32) -> usize {
-        (hash as usize & (self.slots.len() / WAYS - 1)) * WAYS
+    fn bucket(&self, hash: u32) -> std::ops::Range<usize> {
+        let first = (hash as usize & (self.slots.len() / WAYS - 1)) * WAYS;
+        first..first + WAYS
     }
 
-    fn bucket(&mut self, hash: u32) -> &mut [Option<Slot>] {
-        let at = self.first(hash);
-        &mut self.slots[at..at + WAYS]
+    /// Where this key is.
+    fn find(&self, hash: u32, key: &[u8]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let is_it = |at: &usize| self.slots[*at].as_ref().is_some_and(|slot| slot.key.bytes() == key);
+        self.bucket(hash).filter(|at| self.tags[*at] == hash).find(is_it)
+    }
+
+    /// Into a free slot, or over the oldest version; says whether something was forgotten.
+    fn put(&mut self, fresh: Slot) -> bool {
+        let bucket = self.bucket(fresh.hash);
+        let age = |at: &usize| self.slots[*at].as_ref().map_or(Revision::ZERO, |s| s.head.modified);
+        let free = bucket.clone().find(|at| self.tags[*at] == 0);
+        let Some(at) = free.or_else(|| bucket.min_by_key(age)) else { return false };
+        self.tags[at] = fresh.hash;
+        self.slots[at].replace(fresh).is_some()
     }
 
     fn grow(&mut self) {
@@ -122,26 +163,19 @@ impl Heads {
         let mut old = Vec::with_capacity(size);
         old.resize_with(size, || None);
         std::mem::swap(&mut old, &mut self.slots);
+        self.tags = vec![0; size];
         for slot in old.into_iter().flatten() {
             // A bucket's keys part among two, so none is forgotten.
-            let bucket = self.bucket(slot.hash);
-            let forgot = put(bucket, slot);
+            let forgot = self.put(slot);
             assert!(!forgot, "the bucket of half as many slots had room for it");
         }
     }
 }
 
-/// Into a free slot, or over the oldest version; says whether something was forgotten.
-fn put(bucket: &mut [Option<Slot>], fresh: Slot) -> bool {
-    let oldest = |s: &&mut Option<Slot>| s.as_ref().map_or(Revision::ZERO, |s| s.head.modified);
-    let Some(place) = bucket.iter_mut().min_by_key(oldest) else { return false };
-    place.replace(fresh).is_some()
-}
-
-/// FNV-1a, folded. No secret to keep: a client that makes keys collide makes its own puts seek.
+/// FNV-1a, folded, never 0. No secret to keep: a client that makes keys collide makes its own puts seek.
 fn hash(bytes: &[u8]) -> u32 {
     let h = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
-    (h ^ (h >> 32)) as u32
+    ((h ^ (h >> 32)) as u32).max(1)
 }
 
 #[cfg(test)]
@@ -168,9 +202,17 @@ mod tests {
         heads.note(b, Revision(9), &key(1), &Record::mark(0));
         assert_eq!(heads.get(b, &key(1)).map(|h| h.is_live()), Some(false), "a delete mark is remembered too");
         assert_eq!(heads.get(a, &key(1)), None);
-        let long = Key::user(&[b'x'; LONGEST_KEY]);
-        heads.note(b, Revision(10), &long, &record(1));
-        assert_eq!(heads.get(b, &long), None);
+        let sized = |n: usize| Key::user(&vec![b'x'; n - 1]);
+        for n in [2, SHORT_KEY, SHORT_KEY + 1, LONGEST_KEY] {
+            assert_eq!((sized(n).bytes().len(), heads.get(b, &sized(n))), (n, None));
+            heads.note(b, Revision(n as u64), &sized(n), &record(1));
+        }
+        for n in [2, SHORT_KEY, SHORT_KEY + 1, LONGEST_KEY] {
+            assert_eq!(heads.get(b, &sized(n)).map(|h| h.modified), Some(Revision(n as u64)));
+        }
+        let longer = sized(LONGEST_KEY + 1);
+        heads.note(b, Revision(10), &longer, &record(1));
+        assert_eq!(heads.get(b, &longer), None);
     }
 
     #[test]

@@ -397,6 +397,7 @@ impl<E: Engine> Node<E> {
         for asked in std::mem::take(&mut work.sink.rerouted) {
             self.reroute(asked, now);
         }
+        effects.replies.reserve(work.sink.replies.len());
         for (origin, result) in std::mem::take(&mut work.sink.replies) {
             if let Ok(o) = &result {
                 self.revisions.show_to(origin, o);

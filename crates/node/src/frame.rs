@@ -74,6 +74,10 @@ pub enum Ask {
     Compact(Revision),
 }
 
+/// About what a part takes, a call with a small value; and for how many there is room at once.
+const PART_BYTES: usize = 256;
+const MOST_ROOM: usize = 256;
+
 /// One thing a frame carries.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Part {
@@ -128,7 +132,7 @@ impl Frame {
         let stream = Stream::from_byte(get_u8(&mut bytes)?)?;
         let incarnation = Incarnation(get_u64(&mut bytes)?);
         let number = get_u64(&mut bytes)?;
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(bytes.len().div_ceil(PART_BYTES).min(MOST_ROOM));
         while !bytes.is_empty() {
             parts.push(get_part(&mut bytes)?);
         }

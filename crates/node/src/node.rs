@@ -119,6 +119,8 @@ pub(crate) struct Noted {
     pub counters: Counters,
     /// For the leaders of all ranges here.
     pub heads: mvcc::Heads,
+    /// What the last step put out.
+    pub room: range::Room,
 }
 
 /// Things a node does now and then.
@@ -231,7 +233,7 @@ impl<E: Engine> Node<E> {
     /// `now` was read after the inputs were taken: a promise counts from receipt.
     pub fn step(&mut self, inputs: Vec<Input<E::View>>, now: Tick) -> Effects<E> {
         let mut effects = Effects::empty();
-        let mut work = Work { sink: Sink::default(), view: None, pins: Vec::new() };
+        let mut work = Work { sink: Sink::with_room(self.noted.room), view: None, pins: Vec::new() };
         if let Err(e) = self.turn_all(inputs, now, &mut work, &mut effects) {
             marker!("node.stops itself");
             let mut stopped = Effects::empty();
@@ -286,6 +288,7 @@ impl<E: Engine> Node<E> {
         }
         self.pump_snapshots(now, work, effects)?;
         self.look_for_marks(now, work, effects);
+        self.noted.room = work.sink.room();
         self.settle_sink(now, work, effects);
         Ok(())
     }

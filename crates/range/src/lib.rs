@@ -50,4 +50,4 @@ mod transfer;
 pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
 pub use close::End;
 pub use replica::{Replica, member, place};
-pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Sink, Turn};
+pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Room, Sink, Turn};

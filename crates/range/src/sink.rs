@@ -128,7 +128,30 @@ impl<V> Default for Sink<V> {
     }
 }
 
+/// How much of what a turn puts out most there was.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Room {
+    batch: usize,
+    replies: usize,
+    samples: usize,
+}
+
 impl<V> Sink<V> {
+    /// With room for as much as there was last time: what grows bit by bit is copied each time.
+    pub fn with_room(room: Room) -> Sink<V> {
+        Sink {
+            batch: Batch::with_capacity(room.batch),
+            replies: Vec::with_capacity(room.replies),
+            samples: Vec::with_capacity(room.samples),
+            ..Sink::default()
+        }
+    }
+
+    /// How much there is.
+    pub fn room(&self) -> Room {
+        Room { batch: self.batch.ops().len(), replies: self.replies.len(), samples: self.samples.len() }
+    }
+
     /// The batch must be durable, soon.
     pub fn must_sync(&mut self) {
         (self.sync, self.urgent) = (true, true);

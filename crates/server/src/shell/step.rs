@@ -53,7 +53,9 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
         inputs.append(&mut later);
         // Read after the inputs were taken: promises count from receipt.
         let begun = clock::now();
-        let effects = node.step(std::mem::take(&mut inputs), begun);
+        // With as much room as was needed now: an input is large, and growing copies them all.
+        let room = Vec::with_capacity(inputs.len());
+        let effects = node.step(std::mem::replace(&mut inputs, room), begun);
         let ended = clock::now();
         sample(&effects.samples, ended.since(begun));
         if let Some(e) = effects.failed {
