@@ -18,7 +18,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// A frame that will perhaps have so many bytes.
     pub fn expecting(bytes: usize) -> Builder {
-        let mut room = Vec::with_capacity(bytes.max(HEAD));
+        let mut room = Vec::with_capacity(HEAD + bytes);
         room.resize(HEAD, 0);
         Builder { bytes: room }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Outbox {
     incarnation: Incarnation,
     /// More than one only when what there is to say is very large.
     building: BTreeMap<(StoreId, Stream), Vec<Builder>>,
-    /// The number of the last frame, and its bytes: the next one is often as large.
+    /// The number of the last frame, and the most bytes that one had of late: the next one may be as large.
     sent: BTreeMap<(StoreId, Stream), (u64, usize)>,
     /// The life and the number of the last frame taken from a peer's stream.
     taken: BTreeMap<(StoreId, Stream), (Incarnation, u64)>,
@@ -116,7 +116,7 @@ impl Outbox {
             for builder in builders {
                 *number += 1;
                 let bytes = builder.finish(stream, self.incarnation, *number);
-                *size = bytes.len().min(MOST_EXPECTED);
+                *size = bytes.len().max(*size - *size / 8).min(MOST_EXPECTED);
                 let out = Outgoing { to, lane: stream.lane(), bytes };
                 if stream == Stream::After { after.push(out) } else { now.push(out) }
             }

@@ -74,9 +74,9 @@ pub enum Ask {
     Compact(Revision),
 }
 
-/// About what a part takes, a call with a small value; and for how many there is room at once.
-const PART_BYTES: usize = 256;
-const MOST_ROOM: usize = 256;
+/// What a small part takes, and for how many there is room at once: an append is one part, of many bytes.
+const PART_BYTES: usize = 64;
+const MOST_ROOM: usize = 32;
 
 /// One thing a frame carries.
 #[derive(Clone, PartialEq, Debug)]

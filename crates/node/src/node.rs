@@ -119,7 +119,7 @@ pub(crate) struct Noted {
     pub counters: Counters,
     /// For the leaders of all ranges here.
     pub heads: mvcc::Heads,
-    /// What the last step put out.
+    /// For what a step puts out.
     pub room: range::Room,
 }
 
@@ -288,7 +288,7 @@ impl<E: Engine> Node<E> {
         }
         self.pump_snapshots(now, work, effects)?;
         self.look_for_marks(now, work, effects);
-        self.noted.room = work.sink.room();
+        self.noted.room.note(&work.sink);
         self.settle_sink(now, work, effects);
         Ok(())
     }

@@ -128,7 +128,7 @@ impl<V> Default for Sink<V> {
     }
 }
 
-/// How much of what a turn puts out most there was.
+/// For how much of what turns put out most there is room: for the most of late.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Room {
     batch: usize,
@@ -136,8 +136,18 @@ pub struct Room {
     samples: usize,
 }
 
+impl Room {
+    /// A turn put out this much.
+    pub fn note<V>(&mut self, sink: &Sink<V>) {
+        let note = |most: &mut usize, now: usize| *most = now.max(*most - *most / 8);
+        note(&mut self.batch, sink.batch.ops().len());
+        note(&mut self.replies, sink.replies.len());
+        note(&mut self.samples, sink.samples.len());
+    }
+}
+
 impl<V> Sink<V> {
-    /// With room for as much as there was last time: what grows bit by bit is copied each time.
+    /// What grows bit by bit is copied each time.
     pub fn with_room(room: Room) -> Sink<V> {
         Sink {
             batch: Batch::with_capacity(room.batch),
@@ -145,11 +155,6 @@ impl<V> Sink<V> {
             samples: Vec::with_capacity(room.samples),
             ..Sink::default()
         }
-    }
-
-    /// How much there is.
-    pub fn room(&self) -> Room {
-        Room { batch: self.batch.ops().len(), replies: self.replies.len(), samples: self.samples.len() }
     }
 
     /// The batch must be durable, soon.

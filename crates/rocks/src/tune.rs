@@ -15,6 +15,9 @@ pub(crate) const DATA: &str = "data";
 /// into each.
 const DATA_PARTS: i32 = 4;
 
+/// Levels of the data family: RocksDB's own number.
+const LEVELS: usize = 7;
+
 /// What an operator may choose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -128,6 +131,11 @@ impl Tables {
         o.set_write_buffer_size(self.data_memtable / DATA_PARTS as usize);
         o.set_min_write_buffer_number_to_merge(DATA_PARTS);
         o.set_max_write_buffer_number(3 * DATA_PARTS);
+        // What is flushed is soon compacted: only then is it worth the CPU.
+        let mut compression = [DBCompressionType::Lz4; LEVELS];
+        compression[0] = DBCompressionType::None;
+        o.set_num_levels(LEVELS as i32);
+        o.set_compression_per_level(&compression);
         o.set_compaction_filter_factory(filter);
         // Superseded versions go also where nothing is written any more.
         o.set_periodic_compaction_seconds(24 * 60 * 60);

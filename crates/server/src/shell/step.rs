@@ -34,6 +34,7 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
     let mut inputs: Vec<Input<View>> = Vec::new();
     // News that no step is worth on its own; the node's own wake comes soon enough.
     let mut later: Vec<Input<View>> = Vec::new();
+    let mut room = 0;
     let mut wake = clock::now();
     loop {
         if inputs.is_empty() {
@@ -53,9 +54,9 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
         inputs.append(&mut later);
         // Read after the inputs were taken: promises count from receipt.
         let begun = clock::now();
-        // With as much room as was needed now: an input is large, and growing copies them all.
-        let room = Vec::with_capacity(inputs.len());
-        let effects = node.step(std::mem::replace(&mut inputs, room), begun);
+        // With room for the most of late: an input is large, and growing copies them all.
+        room = inputs.len().max(room - room / 8);
+        let effects = node.step(std::mem::replace(&mut inputs, Vec::with_capacity(room)), begun);
         let ended = clock::now();
         sample(&effects.samples, ended.since(begun));
         if let Some(e) = effects.failed {
