@@ -11,7 +11,7 @@
 use crate::record::Record;
 use base::{Key, Revision};
 
-/// Keys remembered at most; about a hundred bytes each.
+/// Keys remembered at most; 68 bytes each, and a long key's own.
 const MOST_SLOTS: usize = 1 << 18;
 /// Slots to begin with.
 const FIRST_SLOTS: usize = 1 << 6;

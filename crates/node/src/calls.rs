@@ -394,6 +394,7 @@ impl<E: Engine> Node<E> {
 
     /// Replies and reroutings of this step go where they belong.
     pub(crate) fn settle_sink(&mut self, now: Tick, work: &mut Work<E::View>, effects: &mut Effects<E>) {
+        self.noted.room.note(&work.sink);
         for asked in std::mem::take(&mut work.sink.rerouted) {
             self.reroute(asked, now);
         }

@@ -288,7 +288,6 @@ impl<E: Engine> Node<E> {
         }
         self.pump_snapshots(now, work, effects)?;
         self.look_for_marks(now, work, effects);
-        self.noted.room.note(&work.sink);
         self.settle_sink(now, work, effects);
         Ok(())
     }

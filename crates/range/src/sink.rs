@@ -128,6 +128,9 @@ impl<V> Default for Sink<V> {
     }
 }
 
+/// There is room for no more than this of anything: a turn that drops a long log is no measure for the next.
+const MOST_ROOM: usize = 4096;
+
 /// For how much of what turns put out most there is room: for the most of late.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Room {
@@ -139,7 +142,7 @@ pub struct Room {
 impl Room {
     /// A turn put out this much.
     pub fn note<V>(&mut self, sink: &Sink<V>) {
-        let note = |most: &mut usize, now: usize| *most = now.max(*most - *most / 8);
+        let note = |most: &mut usize, now: usize| *most = now.max(*most - *most / 8).min(MOST_ROOM);
         note(&mut self.batch, sink.batch.ops().len());
         note(&mut self.replies, sink.replies.len());
         note(&mut self.samples, sink.samples.len());

@@ -21,9 +21,10 @@ pub(crate) fn from_rocks(what: &str, dir: &Path, error: &rocksdb::Error) -> Erro
 
 /// Did RocksDB meet the end of the disk in a way after which the same batch may be written again?
 ///
-/// Then nothing of the batch is readable, and RocksDB takes no further write until it has flushed everything that was
-/// written before and begun a new WAL, which it does by itself when there is room: what the full WAL ends with is never
-/// looked at again, unless the process dies before; then it is a torn tail that nobody was told about. Not so after an
+/// Then RocksDB takes no further write until it has flushed everything that was written before and begun a new WAL, which
+/// it does by itself when there is room: what the full WAL ends with is never looked at again, unless the process dies
+/// before; then it is a torn tail that nobody was told about. Nothing of the batch is readable, or, when it was the manifest
+/// that met the end (`SyncWAL` tells it of a closed WAL), all of it is: written again it says the same. Not so after an
 /// fsync: pages of which the kernel has reported that they could not be written are gone, whatever a later fsync says.
 pub(crate) fn is_no_space(error: &rocksdb::Error) -> bool {
     let text = error.as_ref();

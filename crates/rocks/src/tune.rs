@@ -13,7 +13,9 @@ pub(crate) const DATA: &str = "data";
 /// Memtables of the data family that are flushed as one. Keys come in no order, so an insert walks through a skip list
 /// that has long left the caches: a quarter of the list costs a quarter less. More parts make reads dearer, which look
 /// into each.
-const DATA_PARTS: i32 = 4;
+const DATA_PARTS: usize = 4;
+/// RocksDB makes no memtable smaller than this.
+const SMALLEST_PART: usize = 64 << 10;
 
 /// Levels of the data family: RocksDB's own number.
 const LEVELS: usize = 7;
@@ -87,7 +89,6 @@ impl Tables {
         o.set_max_background_jobs(settings.jobs);
         // Old WALs stay until both families are flushed: the slower family must not keep them for ever.
         o.set_max_total_wal_size(2 * (self.log_memtable + self.data_memtable) as u64);
-        o.set_db_write_buffer_size(2 * (self.log_memtable + self.data_memtable));
         // Flushes and compactions hand their pages to the disk bit by bit, so that they do not hold up our fsync.
         o.set_bytes_per_sync(1 << 20);
         o.set_avoid_unnecessary_blocking_io(true);
@@ -128,9 +129,10 @@ impl Tables {
     pub(crate) fn data(&self, _: &Settings, filter: Factory) -> Options {
         let mut o = self.staged();
         self.bound_compactions(&mut o);
-        o.set_write_buffer_size(self.data_memtable / DATA_PARTS as usize);
-        o.set_min_write_buffer_number_to_merge(DATA_PARTS);
-        o.set_max_write_buffer_number(3 * DATA_PARTS);
+        let parts = (self.data_memtable / SMALLEST_PART).clamp(1, DATA_PARTS);
+        o.set_write_buffer_size(self.data_memtable / parts);
+        o.set_min_write_buffer_number_to_merge(parts as i32);
+        o.set_max_write_buffer_number(3 * parts as i32);
         // What is flushed is soon compacted: only then is it worth the CPU.
         let mut compression = [DBCompressionType::Lz4; LEVELS];
         compression[0] = DBCompressionType::None;

@@ -131,8 +131,8 @@ fn write(
     Ok(())
 }
 
-/// A full disk is no reason to end: nothing of the batch was written and nobody was told, so the same batch waits. The
-/// node sees a disk that stands still, asks for no support and loses its leases until there is room.
+/// A full disk is no reason to end: nobody was told, and the same batch, which waits, says the same again. The node sees a
+/// disk that stands still, asks for no support and loses its leases until there is room.
 fn write_when_there_is_room(engine: &Rocks, batch: &Batch, sync: bool, jobs: &Taker<Job>) -> Result<(), Error> {
     let mut told = false;
     loop {
