@@ -43,7 +43,8 @@ use std::any::Any;
 const NO_SPACE: &str = "no space left on the disk";
 
 /// The one write error that does not stop a store: of the batch there is nothing, or all of it can be read and may be
-/// durable; the same batch may be written again when there is room, and must be before any other. `what` says more, for people.
+/// durable; the same batch may be written again when there is room, and must be before any other. `what` says more, for
+/// people.
 pub fn no_space(what: &str) -> Error {
     Error::new(Kind::Disk, format!("{NO_SPACE}: {what}"))
 }

@@ -51,7 +51,6 @@ impl Head {
 pub struct Owner(u32);
 
 struct Slot {
-    hash: u32,
     owner: Owner,
     key: Name,
     head: Head,
@@ -124,7 +123,7 @@ impl Heads {
             (slot.owner, slot.head) = (owner, head);
             return;
         }
-        let forgot = self.put(Slot { hash, owner, key: Name::new(bytes), head });
+        let forgot = self.put(hash, Slot { owner, key: Name::new(bytes), head });
         self.used += usize::from(!forgot);
     }
 
@@ -149,12 +148,12 @@ impl Heads {
     }
 
     /// Into a free slot, or over the oldest version; says whether something was forgotten.
-    fn put(&mut self, fresh: Slot) -> bool {
-        let bucket = self.bucket(fresh.hash);
+    fn put(&mut self, hash: u32, fresh: Slot) -> bool {
+        let bucket = self.bucket(hash);
         let age = |at: &usize| self.slots[*at].as_ref().map_or(Revision::ZERO, |s| s.head.modified);
         let free = bucket.clone().find(|at| self.tags[*at] == 0);
         let Some(at) = free.or_else(|| bucket.min_by_key(age)) else { return false };
-        self.tags[at] = fresh.hash;
+        self.tags[at] = hash;
         self.slots[at].replace(fresh).is_some()
     }
 
@@ -163,10 +162,10 @@ impl Heads {
         let mut old = Vec::with_capacity(size);
         old.resize_with(size, || None);
         std::mem::swap(&mut old, &mut self.slots);
-        self.tags = vec![0; size];
-        for slot in old.into_iter().flatten() {
+        let tags = std::mem::replace(&mut self.tags, vec![0; size]);
+        for (tag, slot) in tags.into_iter().zip(old).filter_map(|(tag, slot)| Some((tag, slot?))) {
             // A bucket's keys part among two, so none is forgotten.
-            let forgot = self.put(slot);
+            let forgot = self.put(tag, slot);
             assert!(!forgot, "the bucket of half as many slots had room for it");
         }
     }

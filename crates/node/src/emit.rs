@@ -116,7 +116,7 @@ impl Outbox {
             for builder in builders {
                 *number += 1;
                 let bytes = builder.finish(stream, self.incarnation, *number);
-                *size = bytes.len().max(*size - *size / 8).min(MOST_EXPECTED);
+                *size = range::most_of_late(*size, bytes.len()).min(MOST_EXPECTED);
                 let out = Outgoing { to, lane: stream.lane(), bytes };
                 if stream == Stream::After { after.push(out) } else { now.push(out) }
             }

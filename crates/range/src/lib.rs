@@ -37,6 +37,7 @@ mod close;
 mod complete;
 pub mod entry;
 mod evaluate;
+mod lately;
 mod lead;
 mod meta;
 mod pace;
@@ -49,5 +50,6 @@ mod transfer;
 
 pub use ask::{Answer, Command, Lesson, Origin, Outcome, Proof, READ_WEIGHT, ReadAsk, ReadTask, Spec, weight};
 pub use close::End;
+pub use lately::most_of_late;
 pub use replica::{Replica, member, place};
 pub use sink::{Asked, Counters, Letter, Limits, Ready, Receipt, Room, Sink, Turn};

@@ -142,7 +142,7 @@ pub struct Room {
 impl Room {
     /// A turn put out this much.
     pub fn note<V>(&mut self, sink: &Sink<V>) {
-        let note = |most: &mut usize, now: usize| *most = now.max(*most - *most / 8).min(MOST_ROOM);
+        let note = |most: &mut usize, now: usize| *most = crate::lately::most_of_late(*most, now).min(MOST_ROOM);
         note(&mut self.batch, sink.batch.ops().len());
         note(&mut self.replies, sink.replies.len());
         note(&mut self.samples, sink.samples.len());

@@ -19,9 +19,7 @@ pub(crate) fn write(inner: &Inner, batch: &Batch, sync: bool) -> Result<()> {
     let started = Instant::now();
     latch(inner, "cannot write to", inner.db().write(to_rocks(inner, batch)))?;
     if sync {
-        // Not with the write itself: a synced write closes no WAL that a memtable's switch left behind, and as long as
-        // there is one, each tells the manifest of it again, with an fsync of its own.
-        latch(inner, "cannot sync", inner.db().flush_wal(true))?;
+        sync_wal(inner)?;
     }
     inner.counters.wrote(batch.bytes(), sync.then(|| started.elapsed()));
     Ok(())
@@ -31,9 +29,15 @@ pub(crate) fn write(inner: &Inner, batch: &Batch, sync: bool) -> Result<()> {
 pub(crate) fn sync_log(inner: &Inner) -> Result<()> {
     check_sound(inner)?;
     let started = Instant::now();
-    latch(inner, "cannot sync", inner.db().flush_wal(true))?;
+    sync_wal(inner)?;
     inner.counters.wrote(0, Some(started.elapsed()));
     Ok(())
+}
+
+/// A call of its own, also for what was just written: a write with `sync` closes no WAL that a memtable's switch left behind,
+/// and as long as there is one, each tells the manifest of it again, with an fsync of its own.
+fn sync_wal(inner: &Inner) -> Result<()> {
+    latch(inner, "cannot sync", inner.db().flush_wal(true))
 }
 
 pub(crate) fn check_sound(inner: &Inner) -> Result<()> {

@@ -55,7 +55,7 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
         // Read after the inputs were taken: promises count from receipt.
         let begun = clock::now();
         // With room for the most of late: an input is large, and growing copies them all.
-        room = inputs.len().max(room - room / 8);
+        room = range::most_of_late(room, inputs.len());
         let effects = node.step(std::mem::replace(&mut inputs, Vec::with_capacity(room)), begun);
         let ended = clock::now();
         sample(&effects.samples, ended.since(begun));

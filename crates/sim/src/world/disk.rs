@@ -48,11 +48,15 @@ impl Host {
     /// The process ends: what was being written may have reached the disk, whole batches from the first on.
     pub(super) fn break_off_writing(&mut self) {
         let writing = self.disk_queue.writing as u64;
-        let begun = if writing == 0 { 0 } else { self.rng.below(writing + 1) } as usize;
-        let (begun, anew) = if self.disk_queue.readable { (writing as usize, 0) } else { (begun, begun) };
-        for task in self.disk_queue.tasks.iter().take(anew) {
-            // A disk that refuses has not written it: also a possible end.
-            let _ = self.disk.write(&task.batch, false);
+        let mut begun = if writing == 0 { 0 } else { self.rng.below(writing + 1) } as usize;
+        if self.disk_queue.readable {
+            // All of it is there; the first batches anew would overwrite the last.
+            begun = writing as usize;
+        } else {
+            for task in self.disk_queue.tasks.iter().take(begun) {
+                // A disk that refuses has not written it: also a possible end.
+                let _ = self.disk.write(&task.batch, false);
+            }
         }
         if base::bug!("batch-not-atomic")
             && let Some(task) = self.disk_queue.tasks.get(begun)
