@@ -31,6 +31,9 @@ pub struct Net {
     rng: Rng,
     /// Times of arrival, reused.
     arrivals: Vec<u64>,
+    /// From here on nothing is replayed any more: a beat from long ago would name a store that is deaf by now as one
+    /// that hears.
+    pub quiet_from: u64,
     pub dropped: u64,
     pub duplicated: u64,
     pub straggled: u64,
@@ -48,6 +51,7 @@ impl Net {
             lags: vec![0; nodes * nodes * LANES],
             rng,
             arrivals: Vec::new(),
+            quiet_from: u64::MAX,
             dropped: 0,
             duplicated: 0,
             straggled: 0,
@@ -124,8 +128,11 @@ impl Net {
             self.arrivals.push(arrives + again);
         }
         if self.rng.chance(self.options.replay) {
-            self.replayed += 1;
-            self.arrivals.push(arrives + self.rng.between(200_000_000, 20_000_000_000));
+            let again = arrives + self.rng.between(200_000_000, 20_000_000_000);
+            if again < self.quiet_from {
+                self.replayed += 1;
+                self.arrivals.push(again);
+            }
         }
         &self.arrivals
     }
@@ -170,6 +177,17 @@ mod tests {
         assert!(net.fates(2, 0, 1, 0).is_empty() && !net.fates(2, 0, 1, 1).is_empty(), "only that stream hangs");
         net.heal();
         assert!(!net.fates(3, 0, 1, 0).is_empty());
+    }
+
+    #[test]
+    fn what_is_replayed_comes_late_and_not_when_all_is_quiet() {
+        let mut net = Net::new(NetOptions { replay: 1_000_000, ..options(0, 0) }, 2, Rng::new(5));
+        net.quiet_from = 10_000_000_000;
+        for _ in 0..1_000 {
+            let again = net.fates(0, 0, 1, 0).get(1).copied();
+            assert!(again.is_none_or(|t| (200_000_000..10_000_000_000).contains(&t)), "{again:?}");
+        }
+        assert!((400..600).contains(&net.replayed), "{}", net.replayed);
     }
 
     #[test]

@@ -207,8 +207,10 @@ impl<'t> World<'t> {
         }
         self.begin_faults();
         let healed = self.options.faulty_for;
+        let quiet = 4 * SEC;
+        self.net.quiet_from = self.now + healed + quiet;
         for (after, event) in
-            [(0, Event::Heal), (4 * SEC, Event::Quiet), (9 * SEC, Event::Probe), (22 * SEC, Event::End(false))]
+            [(0, Event::Heal), (quiet, Event::Quiet), (9 * SEC, Event::Probe), (22 * SEC, Event::End(false))]
         {
             self.after(healed + after, event);
         }
