@@ -95,6 +95,8 @@ pub struct Effects<E: Engine> {
     pub bound: Option<Revision>,
     /// Call again at this tick at the latest.
     pub wake: Tick,
+    /// A `Written` alone is worth a step now. Otherwise it may wait for the next one.
+    pub awaits_disk: bool,
     pub samples: Vec<(Stage, u64)>,
     /// The highest revision this node knows to be issued.
     pub revision: Revision,

@@ -166,6 +166,7 @@ impl<E: Engine> Node<E> {
         }
         effects.stopped = self.clock.said_goodbye && self.writes.are_done();
         effects.wake = self.next_wake(now, effects);
+        effects.awaits_disk = self.awaits_disk();
     }
 
     /// ⑧ One batch, unless nobody waits for it: then the next one takes it along.
@@ -314,6 +315,7 @@ impl<E: Engine> Effects<E> {
             snapshots: Vec::new(),
             bound: None,
             wake: Tick::FAR,
+            awaits_disk: false,
             samples: Vec::new(),
             revision: Revision::ZERO,
             status: None,

@@ -70,6 +70,7 @@ mod take;
 mod tests;
 mod upkeep;
 mod wire;
+mod writes;
 
 pub use boot::{Founding, Identity};
 pub use effects::{ClientAsk, Effects, Input, Outgoing, SnapshotWork, WriteTask};

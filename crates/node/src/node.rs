@@ -4,22 +4,22 @@ use crate::boot::{self, Identity};
 use crate::calls::Calls;
 use crate::deadlines::Deadlines;
 use crate::depth::Depths;
-use crate::effects::{Effects, Input, Outgoing, WriteTask};
+use crate::effects::{Effects, Input};
 use crate::emit::Outbox;
 use crate::frame::Part;
-use crate::held::Held;
 use crate::liveness::{Liveness, Turned};
 use crate::numbers::{Fetches, Wait};
 use crate::revisions::Revisions;
 use crate::snapshots::Snapshots;
 use crate::status::Status;
 use crate::upkeep::Bounds;
+use crate::writes::Writes;
 use base::{Error, Incarnation, Index, Issued, RangeId, Result, Revision, Rng, StoreId, Tick, marker};
 use engine::{Batch, Engine};
 use placement::Meta;
-use range::{Counters, Limits, Receipt, Replica, Sink, Turn, state};
+use range::{Counters, Limits, Replica, Sink, Turn, state};
 use router::Directory;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How a node runs; times are equal on all nodes of a cluster.
@@ -43,16 +43,6 @@ impl Default for Config {
             follow_sequencer: true,
         }
     }
-}
-
-/// A write task that is not known to be durable.
-pub(crate) struct Outstanding {
-    pub seq: u64,
-    pub since: Tick,
-    pub receipts: Vec<Receipt>,
-    pub bound: Option<Revision>,
-    /// How deep the store is with it.
-    pub depth: u64,
 }
 
 /// What replicas share during one step.
@@ -84,22 +74,6 @@ pub struct Node<E: Engine> {
     pub(crate) revisions: Revisions,
     pub(crate) noted: Noted,
     pub(crate) clock: Clockwork,
-}
-
-/// Write tasks that were handed out.
-pub(crate) struct Writes {
-    pub outstanding: VecDeque<Outstanding>,
-    /// Not handed out yet: nobody waits for it.
-    pub held: Held,
-    pub next: u64,
-    pub depths: Depths,
-}
-
-impl Writes {
-    /// Is everything durable that was to be written?
-    pub fn are_done(&self) -> bool {
-        self.outstanding.is_empty() && self.held.is_empty()
-    }
 }
 
 /// What keeps calls out.
@@ -210,7 +184,7 @@ impl<E: Engine> Node<E> {
             snapshots: Snapshots::new(incarnation, config.election_timeout, config.limits.snapshot_chunk_bytes),
             outbox: Outbox::new(incarnation),
             bounds: Bounds { compacted: compacted.max(bound), bound, ..Bounds::default() },
-            writes: Writes { outstanding: VecDeque::new(), held: Held::new(), next: 1, depths },
+            writes: Writes::new(depths),
             deadlines: Deadlines::default(),
             door: Door::default(),
             revisions: Revisions::new(Issued::witnessed(known.max(Revision::FIRST)), identity.store, incarnation),
@@ -352,12 +326,6 @@ impl<E: Engine> Node<E> {
         (self.calls.bytes() as i64 + self.door.queued + waiting).max(0) as usize
     }
 
-    /// Has the writer finished a turn lately? A stalled disk must lose its leases.
-    pub(crate) fn disk_ok(&self, now: Tick) -> bool {
-        let patience = Tick(self.config.election_timeout.0 / 2);
-        self.writes.outstanding.front().is_none_or(|o| now < o.since + patience)
-    }
-
     pub(crate) fn liveness_turned(&mut self, turned: Turned, now: Tick, work: &mut Work<E::View>) -> Result<()> {
         for (to, mut beat) in turned.beats {
             let (depths, life) = (&self.writes.depths, self.liveness.incarnation_of(to));
@@ -372,35 +340,6 @@ impl<E: Engine> Node<E> {
                     replica.liveness_changed(&mut turn!(self, work, now), store)?;
                     self.dirty.insert(*range);
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// A write task is durable.
-    pub(crate) fn written(
-        &mut self,
-        seq: u64,
-        now: Tick,
-        work: &mut Work<E::View>,
-        effects: &mut Effects<E>,
-    ) -> Result<()> {
-        while self.writes.outstanding.front().is_some_and(|o| o.seq <= seq) {
-            let Some(o) = self.writes.outstanding.pop_front() else { break };
-            self.writes.depths.reached(o.depth);
-            for receipt in o.receipts {
-                if let Some(replica) = self.replicas.get_mut(&receipt.range) {
-                    self.dirty.insert(receipt.range);
-                    replica.written(&mut turn!(self, work, now), receipt)?;
-                }
-            }
-            if let Some(bound) = o.bound {
-                marker!("compact.bound in use");
-                if self.bounds.writing == Some(bound) || base::bug!("any-write-ends-the-writing-bound") {
-                    self.bounds.writing = None;
-                }
-                self.bounds.bound = self.bounds.bound.max(bound);
-                effects.bound = Some(bound);
             }
         }
         Ok(())
@@ -476,25 +415,5 @@ impl<E: Engine> Node<E> {
             r.check();
         }
         assert!(self.bounds.bound <= self.bounds.compacted, "the filter's bound passed the compacted revision");
-    }
-
-    /// Takes a write task's number and remembers what it carries.
-    pub(crate) fn hand_out(
-        &mut self,
-        mut batch: Batch,
-        receipts: Vec<Receipt>,
-        frames: Vec<Outgoing>,
-        sync: bool,
-        now: Tick,
-    ) -> WriteTask {
-        let seq = self.writes.next;
-        self.writes.next += 1;
-        let fresh = self.bounds.fresh.take();
-        let bound = if base::bug!("any-write-ends-the-writing-bound") { self.bounds.writing } else { fresh };
-        // A task without changes only waits its turn, and must not cost a sync of its own.
-        let counts = sync && !batch.is_empty();
-        let depth = if counts { self.writes.depths.count(&mut batch, now, self.config.heartbeat) } else { 0 };
-        self.writes.outstanding.push_back(Outstanding { seq, since: now, receipts, bound, depth });
-        WriteTask { seq, batch, sync, frames }
     }
 }

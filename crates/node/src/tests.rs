@@ -3,7 +3,7 @@
 use crate::boot::{self, Founding};
 use crate::builder::Builder;
 use crate::calls::{Call, State};
-use crate::effects::{ClientAsk, Effects, Input};
+use crate::effects::{ClientAsk, Effects, Input, WriteTask};
 use crate::frame::{Ask, Frame, Part, Stream};
 use crate::liveness::{Beat, Turned};
 use crate::node::{Config, Node, Work, turn};
@@ -69,6 +69,40 @@ fn an_earlier_write_does_not_end_the_bound_that_a_later_one_carries() {
     assert_eq!(n.bounds.floor(), Revision(9), "a read at 7 would lose its versions when 9 is in use");
     let effects = take(&mut n, 302, vec![Input::Written(second)]);
     assert_eq!((effects.bound, n.bounds.writing), (Some(Revision(9)), None));
+}
+
+#[test]
+fn the_disk_is_awaited_by_whoever_commits_with_it_and_by_no_follower() {
+    let mut n = serving();
+    let ask = ClientAsk::Kv(Arc::new(put(b"w")));
+    let mut inputs = vec![Input::Call(CallId(2), ask, Tick::ms(5_000))];
+    let mut told = 0;
+    for ms in 200..300 {
+        let effects = take(&mut n, ms, std::mem::take(&mut inputs));
+        told += effects.replies.len();
+        let entry = |t: &WriteTask| t.batch.ops().iter().any(|op| matches!(op, engine::Op::Put(engine::Cf::Log, ..)));
+        if let Some(task) = effects.write {
+            assert_eq!(effects.awaits_disk, entry(&task), "what is applied nobody waits for");
+            inputs.push(Input::Written(task.seq));
+        }
+        let open = |(_, leased): (_, base::Leased<Ready<View>>)| Input::Proved(leased.open(Tick::ms(ms)).ok().unwrap());
+        inputs.extend(effects.leased.into_iter().map(open));
+    }
+    assert_eq!(told, 1);
+    assert!(!step(&mut n, 300).awaits_disk, "nothing is under way");
+
+    let mut n = node(3);
+    let base = (range::state::FIRST_INDEX, range::state::FIRST_TERM);
+    let entry = raft::Entry { index: base.0.next(), term: base::Term(2), payload: raft::Payload::Empty };
+    let (term, commit, acked) = (base::Term(2), base.0, base::Index(0));
+    let message = raft::Message::Append(raft::Append { term, base, commit, epoch: None, acked, entries: vec![entry] });
+    let mut frame = Builder::expecting(0);
+    frame.push(&Part::Letter(range::Letter { range: RangeId(2), from: place(2), to: place(1), message }));
+    let frame = Input::Frame(StoreId(2), frame.finish(Stream::Now, Incarnation(1), 1));
+    let effects = take(&mut n, 2, vec![frame]);
+    assert!(effects.write.is_some_and(|t| t.sync && !t.frames.is_empty()), "it acknowledges with its write");
+    assert!(!effects.awaits_disk);
+    assert!(take(&mut n, 3, vec![Input::Stop]).awaits_disk, "it goes when all is written");
 }
 
 #[test]
@@ -868,6 +902,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         ("hash-below-the-floor", a_hash_that_waited_until_the_bound_passed_it_begins_anew),
         ("deaf-leader-is-asked-for-ever", a_leader_that_hears_nothing_is_not_asked_for_ever),
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
+        ("disk-awaited-by-nobody", the_disk_is_awaited_by_whoever_commits_with_it_and_by_no_follower),
         ("snapshot-sent-without-a-pin", the_bound_waits_while_a_snapshot_is_sent),
         ("only-the-newest-revision-meets-the-floor", a_transaction_that_reads_below_the_bound_asks_for_a_new_x),
         ("parts-of-two-revisions", a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing),

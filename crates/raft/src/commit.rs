@@ -1,6 +1,7 @@
 //! What is committed.
 
-use crate::{Committed, Ctx, Group, Output};
+use crate::lead::Lead;
+use crate::{Committed, Ctx, Group, Output, Role};
 use base::{Index, ReplicaId, marker};
 
 impl Group {
@@ -9,17 +10,9 @@ impl Group {
     /// An older term's entry is never committed by counting copies (Ongaro 2014 §3.6.2, figure 3.7): a later leader
     /// may still overwrite it. It commits with the first entry of this term.
     pub(crate) fn maybe_commit(&mut self, ctx: &mut Ctx, out: &mut Output) {
-        let Some(lead) = &self.lead else { return };
-        let (own, written) = (self.cfg.replica, self.log.written);
-        let copies = self.conf.quorum_value(|m| {
-            if m.replica == own { written } else { lead.peer(m.replica).map_or(Index(0), |p| p.matched) }
-        });
-        let Some(to) = copies else { return };
-        if to <= self.log.commit || (to < lead.term_start && !base::bug!("commit-older-term-by-counting")) {
-            return;
-        }
+        let Some(to) = self.lead.as_ref().and_then(|lead| self.committed_with(lead, self.log.written)) else { return };
         marker!("raft.commit");
-        let first_of_term = self.log.commit < lead.term_start;
+        let first_of_term = self.lead.as_ref().is_some_and(|lead| self.log.commit < lead.term_start);
         self.set_commit(ctx, to, out);
         let uncommitted = self.log.last.0 > to;
         let give_up = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;
@@ -34,6 +27,26 @@ impl Group {
             marker!("raft.commit.first_of_term");
             self.place_rounds(out);
         }
+    }
+
+    /// What would be committed now that is not yet, if our own copy reached this far.
+    fn committed_with(&self, lead: &Lead, own: Index) -> Option<Index> {
+        let copies = self.conf.quorum_value(|m| {
+            if m.replica == self.cfg.replica { own } else { lead.peer(m.replica).map_or(Index(0), |p| p.matched) }
+        });
+        let of_this_term = |to: &Index| *to >= lead.term_start || base::bug!("commit-older-term-by-counting");
+        copies.filter(|to| *to > self.log.commit).filter(of_this_term)
+    }
+
+    /// Would it change anything here if everything handed to the disk were durable? Not where a quorum waits for others
+    /// anyway, and not on a follower: its acknowledgements leave with the write itself.
+    pub fn awaits_own_write(&self) -> bool {
+        let waits = match (self.role, &self.lead) {
+            (Role::Candidate, _) => true,
+            (Role::Leader, Some(lead)) => self.committed_with(lead, self.log.last.0).is_some(),
+            _ => false,
+        };
+        waits && !base::bug!("own-write-awaited-by-nobody")
     }
 
     /// Puts the commit index into the output's commit vector for a peer that has the entry and was not told.

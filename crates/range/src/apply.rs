@@ -128,6 +128,11 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         Ok(())
     }
 
+    /// Would the end of a write change anything here at once: is something committed by it, or served from then on?
+    pub fn awaits_disk(&self) -> bool {
+        self.group.awaits_own_write() || (self.lead.is_some() && !self.is_serving())
+    }
+
     fn state_written(&mut self, index: Index, heads: &mut mvcc::Heads) {
         let mut up_to = Revision::ZERO;
         while self.applying.front().is_some_and(|a| a.index <= index) {

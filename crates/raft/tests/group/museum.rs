@@ -16,6 +16,7 @@ const WALKS: &[&str] = &[
     "defortify-forgotten",
     "joint-counts-one-half",
     "own-copy-counts-before-written",
+    "own-write-awaited-by-nobody",
     "snapshot-drops-the-tail",
     "two-changes-at-once",
     "vote-before-write",

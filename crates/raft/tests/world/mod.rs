@@ -418,7 +418,7 @@ impl World {
         self.say(|| format!("{from} is durable"));
         self.leave(from, after);
         if let Some((term, index)) = mark {
-            self.call(n, |g, ctx, out| g.written(ctx, term, index, out));
+            self.call(n, |g, ctx, out| written(g, ctx, (term, index), out));
         }
         if let Some((s, _)) = snapshot {
             let at = (s.index, s.term);
@@ -484,4 +484,15 @@ impl World {
     pub fn term(&self, n: usize) -> Term {
         self.group(n).term()
     }
+}
+
+/// The group hears that a write is durable. If that changes anything, it was awaited; and if it is the newest write of a
+/// leader, it was awaited only if it does.
+fn written(g: &mut Group, ctx: &mut Ctx, (term, index): (Term, Index), out: &mut Output) {
+    let (awaited, before) = (g.awaits_own_write(), (g.commit(), g.role()));
+    let newest = g.is_leader() && index == g.last().0;
+    g.written(ctx, term, index, out);
+    let changes = before != (g.commit(), g.role());
+    assert!(awaited || !changes, "nobody waited for {index}, and it made {before:?} into {g}");
+    assert!(changes || !awaited || !newest, "{g} waited for {index} in vain");
 }

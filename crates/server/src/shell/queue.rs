@@ -5,7 +5,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::{Parker, Unparker};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
@@ -15,12 +15,19 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 struct Shared<T> {
     items: SegQueue<T>,
-    /// The taker found nothing and goes to sleep: whoever puts something in wakes it.
-    asleep: AtomicBool,
+    /// How the taker sleeps, having found nothing.
+    sleep: AtomicU8,
     bell: Bell,
     senders: AtomicUsize,
     taker_gone: AtomicBool,
 }
+
+/// The taker is awake.
+const AWAKE: u8 = 0;
+/// Whoever puts something in wakes it.
+const LIGHT: u8 = 1;
+/// Only what cannot wait wakes it.
+const DEEP: u8 = 2;
 
 /// What wakes the taker.
 enum Bell {
@@ -66,7 +73,7 @@ impl<T> Shared<T> {
     fn new(bell: Bell) -> Arc<Shared<T>> {
         Arc::new(Shared {
             items: SegQueue::new(),
-            asleep: AtomicBool::new(false),
+            sleep: AtomicU8::new(AWAKE),
             bell,
             senders: AtomicUsize::new(1),
             taker_gone: AtomicBool::new(false),
@@ -77,33 +84,44 @@ impl<T> Shared<T> {
         self.senders.load(Ordering::Acquire) == 0
     }
 
-    /// The taker is about to sleep: true if it may.
-    fn lies_down(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
+    /// The taker is about to sleep, so deep: true if it may.
+    fn lies_down(&self, depth: u8) -> bool {
+        self.sleep.store(depth, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
         self.items.is_empty() && !self.is_closed()
     }
 
     fn gets_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.sleep.store(AWAKE, Ordering::Relaxed);
     }
 }
 
 impl<T> Sender<T> {
     /// Puts one in, and wakes the taker if it sleeps.
     pub fn send(&self, item: T) -> Result<(), Closed> {
+        self.put(item, DEEP)
+    }
+
+    /// Puts one in that can wait for the next: a taker that sleeps deep goes on sleeping.
+    pub fn leave(&self, item: T) -> Result<(), Closed> {
+        self.put(item, LIGHT)
+    }
+
+    fn put(&self, item: T, wakes: u8) -> Result<(), Closed> {
         if self.0.taker_gone.load(Ordering::Acquire) {
             return Err(Closed);
         }
         self.0.items.push(item);
-        self.wake();
+        self.wake(wakes);
         Ok(())
     }
 
-    fn wake(&self) {
+    /// Out of any sleep that is no deeper than this.
+    fn wake(&self, deepest: u8) {
         // Pairs with the taker's store: one of the two sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.0.asleep.load(Ordering::Relaxed) && self.0.asleep.swap(false, Ordering::AcqRel) {
+        let sleeps = |depth| (LIGHT..=deepest).contains(&depth);
+        if sleeps(self.0.sleep.load(Ordering::Relaxed)) && self.0.sleep.swap(AWAKE, Ordering::AcqRel) != AWAKE {
             match &self.0.bell {
                 Bell::Thread(unparker) => unparker.unpark(),
                 Bell::Task(notify) => notify.notify_one(),
@@ -122,7 +140,7 @@ impl<T> Clone for Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.wake();
+            self.wake(DEEP);
         }
     }
 }
@@ -141,7 +159,7 @@ impl<T> Taker<T> {
         let until = Instant::now().checked_add(patience);
         loop {
             let left = until.map_or(patience, |t| t.saturating_duration_since(Instant::now()));
-            if self.shared.lies_down() {
+            if self.shared.lies_down(LIGHT) {
                 self.parker.park_timeout(left);
             }
             self.shared.gets_up();
@@ -170,15 +188,15 @@ impl<T> TaskTaker<T> {
         self.shared.items.pop()
     }
 
-    /// The next one; `None` after `patience`, or when every sender is gone.
-    pub async fn take(&mut self, patience: Duration) -> Option<T> {
+    /// The next one; `None` after `patience`, or when every sender is gone. Sleeps deep unless `light`.
+    pub async fn take(&mut self, patience: Duration, light: bool) -> Option<T> {
         let until = tokio::time::Instant::now() + patience.min(LONGEST_SLEEP);
         loop {
             let item = self.try_take();
             if item.is_some() || self.is_closed() {
                 return item;
             }
-            let late = self.shared.lies_down() && self.sleep(until).await;
+            let late = self.shared.lies_down(if light { LIGHT } else { DEEP }) && self.sleep(until).await;
             self.shared.gets_up();
             if late {
                 return self.try_take();
@@ -235,7 +253,7 @@ mod tests {
     fn nothing_is_lost_and_sleeping_tasks_are_woken() {
         let (sender, mut taker) = task_queue::<u64>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        all_come(sender, |patience| runtime.block_on(taker.take(patience)));
+        all_come(sender, |patience| runtime.block_on(taker.take(patience, false)));
         assert!(taker.is_closed());
     }
 
@@ -243,9 +261,34 @@ mod tests {
     fn a_task_sleeps_no_longer_than_it_said() {
         let (sender, mut taker) = task_queue::<u64>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        assert!(runtime.block_on(taker.take(Duration::from_millis(5))).is_none() && !taker.is_closed());
+        assert!(runtime.block_on(taker.take(Duration::from_millis(5), true)).is_none() && !taker.is_closed());
         drop(taker);
         assert!(sender.send(1).is_err(), "nobody takes it");
+    }
+
+    #[test]
+    fn what_can_wait_comes_with_the_next_and_wakes_only_who_sleeps_light() {
+        let (sender, mut taker) = task_queue::<u64>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let long = Duration::from_secs(20);
+        let asleep = |depth| while sender.0.sleep.load(Ordering::SeqCst) != depth {};
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                asleep(DEEP);
+                sender.leave(1).expect("a taker");
+                std::thread::sleep(Duration::from_millis(20));
+                assert_eq!(sender.0.sleep.load(Ordering::SeqCst), DEEP, "it sleeps on");
+                sender.send(2).expect("a taker");
+                asleep(LIGHT);
+                sender.leave(3).expect("a taker");
+            });
+            assert_eq!(runtime.block_on(taker.take(long, false)), Some(1));
+            assert_eq!(taker.try_take(), Some(2));
+            assert_eq!(runtime.block_on(taker.take(long, true)), Some(3));
+        });
+        sender.leave(4).expect("a taker");
+        let at_once = runtime.block_on(taker.take(Duration::ZERO, false));
+        assert_eq!(at_once, Some(4), "nobody sleeps while something is there");
     }
 
     fn all_come(sender: Sender<u64>, mut take: impl FnMut(Duration) -> Option<u64>) {

@@ -36,10 +36,11 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
     let mut later: Vec<Input<View>> = Vec::new();
     let mut room = 0;
     let mut wake = clock::now();
+    let mut awaits_disk = true;
     loop {
         if inputs.is_empty() {
             let patience = Duration::from_nanos(wake.since(clock::now()));
-            match inbox.take(patience).await {
+            match inbox.take(patience, awaits_disk).await {
                 Some(input) => inputs.push(input),
                 None if inbox.is_closed() => return Ok(()),
                 None => {}
@@ -63,7 +64,7 @@ pub async fn run(mut node: Node<Rocks>, mut inbox: TaskTaker<Input<View>>, out: 
             return Err(e);
         }
         let stopped = effects.stopped;
-        wake = effects.wake;
+        (wake, awaits_disk) = (effects.wake, effects.awaits_disk);
         carry_out(&node, effects, (out, ended), (&mut inputs, &mut later));
         if stopped {
             return Ok(());

@@ -127,7 +127,7 @@ fn write(
         hearers.peers.send(f.to, super::peers::lane(f.lane), f.bytes);
     }
     // A closed inbox means that the node is gone; nobody needs to know then.
-    let _ = hearers.inbox.send(Input::<View>::Written(last));
+    let _ = hearers.inbox.leave(Input::<View>::Written(last));
     Ok(())
 }
 

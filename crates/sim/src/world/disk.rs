@@ -18,6 +18,8 @@ pub(super) struct DiskQueue {
     pub readable: bool,
     pub handed: u64,
     pub written: u64,
+    /// News of it are worth a step; otherwise they wait for the next.
+    pub awaited: bool,
     /// So many times slower than usual.
     pub slow: u64,
     /// Ended while the disk hung: goes on when it no longer does.
@@ -120,7 +122,11 @@ impl World<'_> {
         for frame in done.into_iter().flat_map(|t| t.frames) {
             self.send(i, frame);
         }
-        self.input(i, Input::Written(last));
+        if self.hosts[i].disk_queue.awaited {
+            self.input(i, Input::Written(last));
+        } else {
+            self.hosts[i].inbox.push(Input::Written(last));
+        }
         self.start_writing(i);
         self.start_snapshot_work(i);
     }

@@ -345,6 +345,10 @@ impl World<'_> {
             return;
         }
         self.plan_wake(i, fx.wake);
+        self.hosts[i].disk_queue.awaited = fx.awaits_disk;
+        if !self.hosts[i].inbox.is_empty() {
+            self.schedule_step(i);
+        }
         if moment {
             self.crash_now(i);
         }
