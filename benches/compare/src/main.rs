@@ -36,8 +36,8 @@ pub struct Options {
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Turns of each system in each cell; the median counts
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
     /// Seconds before a turn that are not counted
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
@@ -111,7 +111,7 @@ fn compare(options: &Options) -> Result<(), String> {
 fn measure(systems: &mut [(table::Column, System)], cell: Cell, options: &Options) -> Result<(), String> {
     println!();
     let mut turns = vec![Vec::new(); systems.len()];
-    for _ in 0..options.rounds.max(1) {
+    for _ in 0..options.rounds {
         for ((column, system), turns) in systems.iter_mut().zip(&mut turns) {
             if column.kind == Kind::Nothing && !cell.needs_nothing() {
                 continue;

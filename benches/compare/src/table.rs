@@ -26,7 +26,7 @@ pub fn render(columns: &[Column], options: &Options) -> String {
         names.join(" and "),
         options.nodes,
         options.keys,
-        options.rounds.max(1),
+        options.rounds,
         options.seconds,
     );
     let [first, second] = columns[..] else {

@@ -4,6 +4,7 @@
 use crate::builder::Builder;
 use crate::effects::{Effects, Outgoing, SnapshotWork};
 use crate::frame::{Frame, Part, Stream};
+use crate::held::Load;
 use crate::node::{Node, Work};
 use base::{Error, Incarnation, Index, Kind, Leased, RangeId, Revision, Stage, StoreId, Tick, marker};
 use engine::Engine;
@@ -188,7 +189,7 @@ impl<E: Engine> Node<E> {
         let overtaken = (!waits && base::bug!("held-writes-overtaken")).then(|| self.writes.held.take());
         if !sink.batch.is_empty() || !after.is_empty() {
             let (batch, receipts) = (std::mem::take(&mut sink.batch), std::mem::take(&mut sink.receipts));
-            self.writes.held.add(batch, receipts, after, sink.sync, now);
+            self.writes.held.add(Load { batch, receipts, frames: after, sync: sink.sync }, now);
         }
         // A snapshot is put in behind everything that was written before it.
         let ingests = effects.snapshots.iter().any(|work| matches!(work, SnapshotWork::Ingest { .. }));
@@ -197,10 +198,10 @@ impl<E: Engine> Node<E> {
             return;
         }
         sink.mark(Stage::WriteAll, 0);
-        let held = self.writes.held.take();
-        effects.write = Some(self.hand_out(held.batch, held.receipts, held.frames, held.sync, now));
+        let load = self.writes.held.take();
+        effects.write = Some(self.hand_out(load, now));
         if let Some(earlier) = overtaken {
-            self.writes.held = earlier;
+            self.writes.held.add(earlier, now);
         }
     }
 

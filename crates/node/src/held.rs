@@ -16,23 +16,30 @@ const PATIENCE: Tick = Tick::ms(20);
 /// Nor more than this, in bytes.
 const MOST_BYTES: usize = 256 << 10;
 
-/// What is held. `since` is FAR exactly while nothing is.
-pub(crate) struct Held {
+/// What steps have for the disk, and what leaves or is told when it is there.
+#[derive(Default)]
+pub(crate) struct Load {
     pub batch: Batch,
     pub receipts: Vec<Receipt>,
     pub frames: Vec<Outgoing>,
     pub sync: bool,
+}
+
+/// What is held. `since` is FAR exactly while nothing is.
+pub(crate) struct Held {
+    load: Load,
     since: Tick,
 }
 
 impl Held {
     pub fn new() -> Held {
-        Held { batch: Batch::new(), receipts: Vec::new(), frames: Vec::new(), sync: false, since: Tick::FAR }
+        Held { load: Load::default(), since: Tick::FAR }
     }
 
-    /// What is held, which then is nothing.
-    pub fn take(&mut self) -> Held {
-        std::mem::replace(self, Held::new())
+    /// All that is held.
+    pub fn take(&mut self) -> Load {
+        self.since = Tick::FAR;
+        std::mem::take(&mut self.load)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -40,20 +47,21 @@ impl Held {
     }
 
     /// Behind what is held already.
-    pub fn add(&mut self, batch: Batch, receipts: Vec<Receipt>, frames: Vec<Outgoing>, sync: bool, now: Tick) {
+    pub fn add(&mut self, load: Load, now: Tick) {
         if self.is_empty() {
-            *self = Held { batch, receipts, frames, sync, since: now };
+            *self = Held { load, since: now };
             return;
         }
-        self.batch.append(batch);
-        self.receipts.extend(receipts);
-        self.frames.extend(frames);
-        self.sync |= sync;
+        let Load { batch, receipts, frames, sync } = load;
+        self.load.batch.append(batch);
+        self.load.receipts.extend(receipts);
+        self.load.frames.extend(frames);
+        self.load.sync |= sync;
     }
 
     /// Has it waited long enough, or grown large enough?
     pub fn is_due(&self, now: Tick) -> bool {
-        !self.is_empty() && (now >= self.next_wake() || self.batch.bytes() >= MOST_BYTES)
+        !self.is_empty() && (now >= self.next_wake() || self.load.batch.bytes() >= MOST_BYTES)
     }
 
     pub fn next_wake(&self) -> Tick {
@@ -68,10 +76,10 @@ mod tests {
     use bytes::Bytes;
     use engine::Cf;
 
-    fn batch(key: &'static [u8], bytes: usize) -> Batch {
-        let mut batch = Batch::new();
-        batch.put(Cf::Data, Bytes::from_static(key), Bytes::from(vec![0; bytes]));
-        batch
+    fn load(key: &'static [u8], bytes: usize) -> Load {
+        let mut load = Load::default();
+        load.batch.put(Cf::Data, Bytes::from_static(key), Bytes::from(vec![0; bytes]));
+        load
     }
 
     fn receipt(index: u64) -> Receipt {
@@ -82,23 +90,24 @@ mod tests {
     fn what_is_held_keeps_its_order_and_its_promises() {
         let mut held = Held::new();
         assert!(held.is_empty() && held.next_wake() == Tick::FAR && !held.is_due(Tick::ms(1_000_000)));
-        held.add(batch(b"a", 10), vec![receipt(1)], Vec::new(), true, Tick::ms(5));
-        held.add(batch(b"b", 10), vec![receipt(2)], Vec::new(), false, Tick::ms(9));
-        let mut both = batch(b"a", 10);
-        both.append(batch(b"b", 10));
-        assert!(held.batch.ops() == both.ops(), "the first is the first");
-        assert_eq!(held.receipts, [receipt(1), receipt(2)]);
-        assert!(held.sync, "one of them must be durable, so all are");
+        held.add(Load { receipts: vec![receipt(1)], sync: true, ..load(b"a", 10) }, Tick::ms(5));
+        held.add(Load { receipts: vec![receipt(2)], ..load(b"b", 10) }, Tick::ms(9));
+        let mut both = load(b"a", 10).batch;
+        both.append(load(b"b", 10).batch);
+        let all = held.take();
+        assert!(held.is_empty() && all.batch.ops() == both.ops(), "the first is the first");
+        assert_eq!(all.receipts, [receipt(1), receipt(2)]);
+        assert!(all.sync, "one of them must be durable, so all are");
     }
 
     #[test]
     fn nothing_is_held_for_long_nor_much() {
         let mut held = Held::new();
-        held.add(batch(b"a", 10), Vec::new(), Vec::new(), false, Tick::ms(5));
-        held.add(batch(b"b", 10), Vec::new(), Vec::new(), false, Tick::ms(20));
+        held.add(load(b"a", 10), Tick::ms(5));
+        held.add(load(b"b", 10), Tick::ms(20));
         assert_eq!(held.next_wake(), Tick::ms(5) + PATIENCE, "counted from the first");
         assert!(!held.is_due(Tick::ms(24)) && held.is_due(Tick::ms(25)));
-        held.add(batch(b"c", MOST_BYTES), Vec::new(), Vec::new(), false, Tick::ms(21));
+        held.add(load(b"c", MOST_BYTES), Tick::ms(21));
         assert!(held.is_due(Tick::ms(21)), "too much to wait");
     }
 }

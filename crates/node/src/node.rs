@@ -307,6 +307,7 @@ impl<E: Engine> Node<E> {
         self.fetches.pass_time(now);
         self.stop_in_order(now, work)?;
         if now >= self.clock.next_sweep {
+            // News of the disk that nobody waits for wait no longer than this.
             self.clock.next_sweep = now + Tick::ms(200);
             self.campaign_where_fresh(now, work)?;
             self.sweep(now, work)?;

@@ -1,11 +1,11 @@
 //! What was handed to the disk: what of it is durable, and whether anybody waits to hear so.
 
 use crate::depth::Depths;
-use crate::effects::{Effects, Outgoing, WriteTask};
-use crate::held::Held;
+use crate::effects::{Effects, WriteTask};
+use crate::held::{Held, Load};
 use crate::node::{Node, Work, turn};
 use base::{Result, Revision, Tick, marker};
-use engine::{Batch, Engine};
+use engine::Engine;
 use range::{Receipt, Turn};
 use std::collections::VecDeque;
 
@@ -78,23 +78,20 @@ impl<E: Engine> Node<E> {
         Ok(())
     }
 
-    /// Would the end of a write change anything here at once? Where it would not, it is news for the next step.
+    /// Would the end of a write change anything here at once? Where it would not, it is news for the next step, which
+    /// comes when something else happens, or with the next sweep at the latest. What is left over from this step goes on
+    /// when its write is done.
     pub(crate) fn awaits_disk(&self) -> bool {
         let receipts = || self.writes.outstanding.iter().flat_map(|o| &o.receipts);
         let waits = |r: &Receipt| self.replicas.get(&r.range).is_some_and(|replica| replica.awaits_disk());
         let many = receipts().nth(MOST_LOOKED_AT).is_some();
-        (self.is_stopping() || many || receipts().any(waits)) && !base::bug!("disk-awaited-by-nobody")
+        let waits = self.is_stopping() || !self.dirty.is_empty() || many || receipts().any(waits);
+        waits && !base::bug!("disk-awaited-by-nobody")
     }
 
     /// Takes a write task's number and remembers what it carries.
-    pub(crate) fn hand_out(
-        &mut self,
-        mut batch: Batch,
-        receipts: Vec<Receipt>,
-        frames: Vec<Outgoing>,
-        sync: bool,
-        now: Tick,
-    ) -> WriteTask {
+    pub(crate) fn hand_out(&mut self, load: Load, now: Tick) -> WriteTask {
+        let Load { mut batch, receipts, frames, sync } = load;
         let seq = self.writes.next;
         self.writes.next += 1;
         let fresh = self.bounds.fresh.take();

@@ -1,7 +1,9 @@
 //! ⑫ apply: committed effects go into the next batch, the same bytes on every replica; and what happens when a batch
 //! is durable.
 
+use crate::ask::{ReadAsk, Spec};
 use crate::entry::{self, Body};
+use crate::lead::Leading;
 use crate::replica::{Applying, Replica};
 use crate::sink::{Receipt, Turn};
 use crate::state::{self, Applied, Log};
@@ -128,9 +130,12 @@ impl<V: engine::Read + Send + Sync + 'static> Replica<V> {
         Ok(())
     }
 
-    /// Would the end of a write change anything here at once: is something committed by it, or served from then on?
+    /// Would the end of a write change anything here at once: is something committed by it, or served from then on, or
+    /// does a hash wait for the engine to have what it sums?
     pub fn awaits_disk(&self) -> bool {
-        self.group.awaits_own_write() || (self.lead.is_some() && !self.is_serving())
+        let hash = |ask: &ReadAsk| matches!(ask.spec, Spec::Hash { .. });
+        let waits = |lead: &Leading<V>| !self.is_serving() || lead.reads.iter().any(hash);
+        self.group.awaits_own_write() || self.lead.as_ref().is_some_and(waits)
     }
 
     fn state_written(&mut self, index: Index, heads: &mut mvcc::Heads) {

@@ -65,6 +65,7 @@ pub const BUGS: &[Bug] = &[
     bug("delayed-timeout-now", "a late TimeoutNow starts an election in a later term"),
     bug("delete-of-nothing-counts", "a delete that finds nothing takes a revision"),
     bug("drift-counted-once", "a lease is shortened for one clock's drift, not for both"),
+    bug("disk-awaited-by-nobody", "the end of a write that commits something waits for the next step"),
     bug("emptied-disk-comes-back", "a store that lost its disk takes part under its old name"),
     bug("every-waiting-call-wakes-the-node", "calls that wait for a leader are tried again each at a time of its own")
         .under(Temper::Crowd),
@@ -117,7 +118,6 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "candidate-takes-a-snapshot",
             "closed-over-a-fetch-in-flight",
             "depth-forgotten-with-the-next-life",
-            "disk-awaited-by-nobody",
             "frame-too-large-to-send",
             "hash-below-the-floor",
             "lapse-unnoticed",

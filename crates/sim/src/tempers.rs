@@ -48,6 +48,17 @@ impl Temper {
         Temper::Narrow,
     ];
 
+    /// Those that seeds have in turn; a few seeds are narrow besides.
+    pub const BENT: [Temper; 7] = [
+        Temper::Compactions,
+        Temper::SlowDisks,
+        Temper::Supporters,
+        Temper::CutLogs,
+        Temper::Crowd,
+        Temper::Partings,
+        Temper::Coups,
+    ];
+
     /// As the command line says it.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,12 +1,13 @@
 //! A node's disk: the writer, which takes what waits in one batch with one sync, and the thread that reads, stages and
 //! ingests snapshots.
 
-use super::host::Host;
+use super::host::{Carried, Host};
 use super::{Event, MS, World};
+use base::{Index, Tick};
 use bytes::Bytes;
 use engine::mem::{Mem, MemView};
 use engine::{Batch, Engine, Op, Stage};
-use node::{Input, SnapshotWork, WriteTask};
+use node::{Input, Node, SnapshotWork, WriteTask};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The writer: tasks that wait, and how many of them are being written.
@@ -187,6 +188,21 @@ impl World<'_> {
         }
         self.start_snapshot_work(i);
     }
+}
+
+/// A step. One that only hears of the disk, and was not waiting for it, commits nothing and begins to serve nothing.
+pub(super) fn step(node: &mut Node<Mem>, inputs: Vec<Input<MemView>>, now: Tick, awaited: bool) -> Carried {
+    let left = !inputs.is_empty() && inputs.iter().all(|input| matches!(input, Input::Written(_)));
+    let standing = |node: &Node<Mem>| -> Vec<_> { node.replicas().map(|r| (r.commit(), r.is_serving())).collect() };
+    let before = (left && !awaited).then(|| standing(node));
+    let effects = node.step(inputs, now);
+    if let Some(before) = before.filter(|_| effects.failed.is_none()) {
+        // Time may have passed, too: leaderships end by that.
+        let made = |((commit, serves), now): (&(Index, bool), (Index, bool))| now.0 > *commit || (now.1 && !serves);
+        let made = before.iter().zip(standing(node)).any(made);
+        assert!(!made, "nobody waited for the disk, and it made a difference");
+    }
+    effects
 }
 
 /// What a disk without atomic batches may hold of one.

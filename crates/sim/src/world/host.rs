@@ -272,7 +272,7 @@ impl World<'_> {
         }
         let Some(node) = &mut host.node else { return };
         let woke = if inputs.is_empty() { self.invariants.woke(now, host.store) } else { Ok(()) };
-        let effects = node.step(inputs, local);
+        let effects = super::disk::step(node, inputs, local, host.disk_queue.awaited);
         let late = std::mem::take(&mut host.hold.stale_by);
         self.judge(woke);
         let host = &mut self.hosts[i];
