@@ -13,9 +13,12 @@ use base::{Tick, marker};
 
 /// Fewer than this do not wait for each other.
 const SMALLEST_CROWD: usize = 12;
-/// Nobody waits longer for others; nor longer than twice what the last entry took: the way of an answer to its client and
-/// of the next question back takes about as long as the way of an entry, on a full machine longer.
+/// Nobody waits longer for others …
 const MOST_PATIENCE: Tick = Tick::ms(8);
+/// … nor longer than so many times what the last entry took: the way of an answer to its client and of the next question
+/// back takes about as long as the way of an entry. On a full machine, where a part of them waits for a core, it takes
+/// several times as long, and an entry that left without them costs as much as one with them.
+const MOST_TRIPS: u64 = 4;
 /// After so many entries that waited in vain …
 const MOST_MISSES: u32 = 4;
 /// … so many do not wait; each time that happens again, twice as many, …
@@ -82,7 +85,7 @@ impl Pace {
     pub fn committed(&mut self, answered: usize, waiting: usize, now: Tick) {
         self.crowd += answered + waiting;
         let trip = now.since(self.proposed);
-        self.until = now + Tick((trip * 2).min(MOST_PATIENCE.0));
+        self.until = now + Tick(trip.saturating_mul(MOST_TRIPS).min(MOST_PATIENCE.0));
     }
 
     /// With so many of the crowd an entry leaves.
