@@ -156,6 +156,31 @@ pub fn versions_of(key: &Key) -> (Bytes, Bytes) {
     (lower, Bytes::from(k))
 }
 
+/// The part of a version, or of the lower bound of [`versions_of`], that all versions of its key begin with, and nothing
+/// else does. `None` for everything else.
+pub fn name(raw: &[u8]) -> Option<&[u8]> {
+    if *raw.first()? != data::MVCC {
+        return None;
+    }
+    let mut at = 1;
+    loop {
+        at += raw.get(at..)?.iter().position(|b| *b == 0)? + 2;
+        match raw.get(at - 1)? {
+            1 => return raw.get(..at),
+            0xff => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Are these the bounds of [`versions_of`] one key?
+pub fn are_of_one_key(lower: &[u8], upper: &[u8]) -> bool {
+    match (name(lower), upper.split_last()) {
+        (Some(name), Some((2, rest))) => name == lower && *rest == name[..name.len() - 1],
+        _ => false,
+    }
+}
+
 /// `Cf::Data`: where all versions of all keys of a span lie.
 pub fn version_span(span: &Span) -> (Bytes, Bytes) {
     let mut lower = Vec::with_capacity(span.start.bytes().len() + 4);
@@ -210,6 +235,12 @@ pub fn version_revision(raw: &[u8]) -> Result<Revision> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Something like a version.
+    fn raw() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = prop_oneof![Just(0u8), Just(1), Just(2), Just(3), Just(0xff)];
+        prop::collection::vec(bytes, 0..12)
+    }
 
     fn key() -> impl Strategy<Value = Key> {
         // Bytes that escaping cares about are frequent.
@@ -275,6 +306,21 @@ mod tests {
             prop_assert_eq!(prefix_len(&raw).unwrap() + 8, raw.len());
             let (lower, upper) = versions_of(&k);
             prop_assert!(lower <= raw && raw < upper);
+            prop_assert_eq!((name(&raw), name(&lower), name(&upper)), (Some(&lower[..]), Some(&lower[..]), None));
+            prop_assert!(are_of_one_key(&lower, &upper));
+        }
+
+        #[test]
+        fn a_name_is_of_one_key(a in key(), b in key(), r in revision(), s in revision(), any in raw()) {
+            prop_assert_eq!(name(&version(&a, r)) == name(&version(&b, s)), a == b);
+            let (lower, upper) = version_span(&Span::new(a.clone(), b));
+            prop_assert!(!are_of_one_key(&lower, &upper) && !are_of_one_key(&lower, &lower));
+            if let Some(found) = name(&any) {
+                prop_assert!(any.starts_with(found) && name(found) == Some(found));
+            }
+            for raw in [store("identity"), local(RangeId(3), 1), plain(&a)] {
+                prop_assert_eq!(name(&raw), None);
+            }
         }
 
         #[test]

@@ -148,7 +148,7 @@ impl Rocks {
         home.settle()?;
         let inner = Inner {
             db,
-            newest: ReadOptions::default(),
+            newest: read::options(Tier::All),
             newest_cached: read::options(Tier::Cached),
             bound,
             failed: AtomicBool::new(false),

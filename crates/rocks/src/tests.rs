@@ -232,6 +232,86 @@ fn try_reads_know_when_they_do_not_know() {
     assert_eq!(rocks.try_get(Cf::Data, b"k1000").expect("known").unwrap().as_deref(), Some(&b"memtable"[..]));
 }
 
+/// Names that begin like others, and hold what escaping cares about.
+fn name(rng: &mut Rng) -> base::Key {
+    let letters = [b"a", b"b", b"\0", b"\x01", b"\xff"];
+    base::Key::user(&(0..rng.below(5)).flat_map(|_| **rng.pick(&letters)).collect::<Vec<u8>>())
+}
+
+fn version_of(rng: &mut Rng) -> Bytes {
+    keys::version(&name(rng), Revision(1 + rng.below(1000)))
+}
+
+/// Some changes of every kind; large enough to fill memtables.
+fn changes(rng: &mut Rng) -> Batch {
+    let mut b = Batch::new();
+    for _ in 0..rng.below(30) {
+        b.put(Cf::Data, version_of(rng), vec![rng.below(256) as u8; 300]);
+        b.delete(Cf::Data, version_of(rng));
+        b.put(Cf::Data, keys::plain(&name(rng)), vec![rng.below(256) as u8; 20]);
+    }
+    if rng.chance(100_000) {
+        let (lower, upper) = keys::versions_of(&name(rng));
+        b.delete_range(Cf::Data, lower, upper);
+    }
+    if rng.chance(20_000) {
+        let (lower, upper) = keys::version_span(&base::Span::new(name(rng), name(rng)));
+        b.delete_range(Cf::Data, lower, upper);
+    }
+    b
+}
+
+/// The same steps of two cursors lead to the same records.
+fn compare(ours: &mut dyn Cursor, twin: &mut dyn Cursor, rng: &mut Rng) {
+    for _ in 0..8 {
+        let to = version_of(rng);
+        match rng.below(8) {
+            0 => (ours.seek_first(), twin.seek_first()),
+            1 => (ours.seek_last(), twin.seek_last()),
+            2 => (ours.seek(&to), twin.seek(&to)),
+            3 => (ours.seek_for_prev(&to), twin.seek_for_prev(&to)),
+            4 | 5 => (ours.prev(), twin.prev()),
+            _ => (ours.next(), twin.next()),
+        };
+        ours.status().expect("readable");
+        assert_eq!(ours.item(), twin.item());
+    }
+}
+
+/// Filters say where no version of a key is: everything must be found as in a store without any.
+#[test]
+fn versions_are_found_wherever_they_lie() {
+    let mut lab = RocksLab { dirs: Vec::new() };
+    let (mut rocks, twin) = (lab.fresh(), engine::mem::Mem::new());
+    let mut rng = Rng::new(12);
+    for turn in 0..1500 {
+        let batch = changes(&mut rng);
+        rocks.write(&batch, false).expect("written");
+        engine::Engine::write(&twin, &batch, false).expect("written");
+        match turn % 400 {
+            150 => rocks.compact(&[0], &[0xff]).expect("compacts"),
+            300 => rocks = lab.reopen(rocks),
+            _ => {}
+        }
+        let (view, frozen) = (rocks.view(), twin.view());
+        for _ in 0..4 {
+            let one = name(&mut rng);
+            let (lower, upper) = match rng.below(3) {
+                0 => keys::version_span(&base::Span::new(one, name(&mut rng))),
+                _ => keys::versions_of(&one),
+            };
+            compare(
+                &mut *view.cursor(Cf::Data, &lower, &upper).expect("a cursor"),
+                &mut *frozen.cursor(Cf::Data, &lower, &upper).expect("a cursor"),
+                &mut rng,
+            );
+            let at = version_of(&mut rng);
+            assert_eq!(rocks.get(Cf::Data, &at).expect("read"), twin.get(Cf::Data, &at).expect("read"));
+        }
+    }
+    assert!(rocks.stats().writes > 0);
+}
+
 #[test]
 fn a_reserve_refuses_before_the_disk_is_full() {
     let dir = TempDir::new().unwrap();
