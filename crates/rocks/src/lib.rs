@@ -29,8 +29,7 @@
 //!
 //! ## What we left out
 //!
-//! A prefix bloom filter for MVCC seeks (a scan would have to opt out of it, and a mistake there hides records);
-//! direct I/O; RocksDB's own transactions, backups and checkpoints; a repair tool: a store that lost data is
+//! Direct I/O; RocksDB's own transactions, backups and checkpoints; a repair tool: a store that lost data is
 //! replaced from its peers.
 
 #![forbid(unsafe_code)]

@@ -261,6 +261,17 @@ fn changes(rng: &mut Rng) -> Batch {
     b
 }
 
+/// Takes a snapshot of a span in, and something after it.
+fn ingest<E: Engine>(engine: &E, records: &[Bytes], span: (&Bytes, &Bytes), then: &Batch) {
+    let mut stage = engine.stage().expect("stages");
+    for key in records {
+        stage.put(key, b"staged").expect("staged");
+    }
+    stage.finish().expect("staged");
+    let clear = if span.0 < span.1 { vec![(span.0.clone(), span.1.clone())] } else { Vec::new() };
+    engine.ingest(stage, &clear, then).expect("taken in");
+}
+
 /// The same steps of two cursors lead to the same records.
 fn compare(ours: &mut dyn Cursor, twin: &mut dyn Cursor, rng: &mut Rng) {
     for _ in 0..8 {
@@ -286,8 +297,18 @@ fn versions_are_found_wherever_they_lie() {
     let mut rng = Rng::new(12);
     for turn in 0..1500 {
         let batch = changes(&mut rng);
-        rocks.write(&batch, false).expect("written");
-        engine::Engine::write(&twin, &batch, false).expect("written");
+        if turn % 100 == 50 {
+            let (from, to) = keys::version_span(&base::Span::new(name(&mut rng), name(&mut rng)));
+            let mut records: Vec<Bytes> =
+                (0..40).map(|_| version_of(&mut rng)).filter(|k| (&from..&to).contains(&k)).collect();
+            records.sort();
+            records.dedup();
+            ingest(&rocks, &records, (&from, &to), &batch);
+            ingest(&twin, &records, (&from, &to), &batch);
+        } else {
+            rocks.write(&batch, false).expect("written");
+            engine::Engine::write(&twin, &batch, false).expect("written");
+        }
         match turn % 400 {
             150 => rocks.compact(&[0], &[0xff]).expect("compacts"),
             300 => rocks = lab.reopen(rocks),
@@ -305,6 +326,11 @@ fn versions_are_found_wherever_they_lie() {
                 &mut *frozen.cursor(Cf::Data, &lower, &upper).expect("a cursor"),
                 &mut rng,
             );
+            let mut quick = view.try_cursor(Cf::Data, &lower, &upper).expect("a cursor");
+            let mut slow = frozen.cursor(Cf::Data, &lower, &upper).expect("a cursor");
+            quick.seek_first();
+            slow.seek_first();
+            assert!(quick.status().is_err() || quick.item() == slow.item(), "what it knows is true");
             let at = version_of(&mut rng);
             assert_eq!(rocks.get(Cf::Data, &at).expect("read"), twin.get(Cf::Data, &at).expect("read"));
         }

@@ -13,9 +13,13 @@ pub(crate) const LOG: &str = "log";
 pub(crate) const DATA: &str = "data";
 
 /// Memtables of the data family that are flushed as one. Keys come in no order, so an insert walks through a skip list
-/// that has long left the caches: the shorter the list, the cheaper. Reads look into each, but of those that do not have
-/// their key they see only the filter.
+/// that has long left the caches: the shorter the list, the cheaper. A scan looks into each; a read of one key sees only the
+/// filters of those that do not have it.
 const DATA_PARTS: usize = 16;
+/// On a disk that is too small for memtables of the usual size.
+const FEW_PARTS: usize = 8;
+/// So many times of them may wait to be flushed. At a start each that was not becomes a file of level 0.
+const WAITING: usize = 3;
 /// A memtable's filter of names, as a part of the memtable: some tens of bits for a record of the usual size.
 const FILTER: f64 = 0.02;
 /// RocksDB makes no memtable smaller than this.
@@ -128,20 +132,20 @@ impl Tables {
         o
     }
 
-    /// All state. Point reads (applied positions, plain records, single versions) profit from the bloom filter; versions
-    /// of a key are found by a seek, which cannot use it.
-    pub(crate) fn data(&self, _: &Settings, filter: Factory) -> Options {
+    /// All state. Reads of single records and of one key's versions profit from filters.
+    pub(crate) fn data(&self, settings: &Settings, filter: Factory) -> Options {
         let mut o = self.staged();
         self.bound_compactions(&mut o);
-        let parts = (self.data_memtable / SMALLEST_PART).clamp(1, DATA_PARTS);
+        let small = self.data_memtable < settings.data_memtable_bytes;
+        let most = if small { FEW_PARTS } else { DATA_PARTS };
+        let parts = (self.data_memtable / SMALLEST_PART).clamp(1, most);
         o.set_write_buffer_size(self.data_memtable / parts);
         o.set_min_write_buffer_number_to_merge(parts as i32);
-        o.set_max_write_buffer_number(3 * parts as i32);
-        o.set_prefix_extractor(SliceTransform::create(
-            "flotilla.name",
-            |raw| keys::name(raw).unwrap_or(raw),
-            Some(|raw| keys::name(raw).is_some()),
-        ));
+        let waiting = (WAITING * parts) as i32;
+        o.set_max_write_buffer_number(waiting);
+        // RocksDB's own bounds, unless a start alone would come near them: nobody could write until a compaction is done.
+        o.set_level_zero_slowdown_writes_trigger(20.max(waiting + 4));
+        o.set_level_zero_stop_writes_trigger(36.max(waiting + 12));
         o.set_memtable_prefix_bloom_ratio(FILTER);
         // What is flushed is soon compacted: only then is it worth the CPU.
         let mut compression = [DBCompressionType::Lz4; LEVELS];
@@ -168,6 +172,12 @@ impl Tables {
         let mut o = Options::default();
         o.set_compression_type(DBCompressionType::Lz4);
         o.set_level_compaction_dynamic_level_bytes(true);
+        // Files remember its name: whoever changes what it says must give it another.
+        o.set_prefix_extractor(SliceTransform::create(
+            "flotilla.name.1",
+            |raw| keys::name(raw).unwrap_or(raw),
+            Some(|raw| keys::name(raw).is_some()),
+        ));
         o.set_block_based_table_factory(&self.blocks(Some(10.0)));
         o
     }
@@ -178,7 +188,8 @@ impl Tables {
         b.set_block_size(16 << 10);
         // Footers and indexes are checksummed too.
         b.set_format_version(6);
-        // Indexes and filters count against the cache, so that memory has one bound; those of level 0 stay.
+        // Indexes and filters count against the cache, so that memory has one bound; those of small files
+        // in level 0 stay.
         b.set_cache_index_and_filter_blocks(true);
         b.set_cache_index_and_filter_blocks_with_high_priority(true);
         b.set_pin_l0_filter_and_index_blocks_in_cache(true);

@@ -8,7 +8,7 @@ mod support;
 
 use base::{Revision, Rng};
 use engine::{Cf, Engine};
-use rocks::Rocks;
+use rocks::{Rocks, Settings};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,12 +18,17 @@ use support::{Model, count, perform, read_all, repair, rounds, seed, settings};
 
 const DIR: &str = "FLOTILLA_CRASH_DIR";
 
+/// With memtables in several parts.
+fn in_parts() -> Settings {
+    Settings { data_memtable_bytes: 256 << 10, ..settings() }
+}
+
 /// Not a test: what the child runs. Says after each durable step how far it got, and how long the newest WAL is.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let dir = PathBuf::from(dir);
-    let rocks = Rocks::open(&dir, &settings()).expect("opens");
+    let rocks = Rocks::open(&dir, &in_parts()).expect("opens");
     repair(&rocks).expect("repairs");
     let other = rocks.clone();
     std::thread::spawn(move || {
@@ -146,7 +151,7 @@ fn what_is_found_is_a_prefix_and_holds_everything_durable() {
         if rng.chance(500_000) && lose_power(dir.path(), &durable, &mut rng) {
             cut += 1;
         }
-        let rocks = Rocks::open(dir.path(), &settings()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+        let rocks = Rocks::open(dir.path(), &in_parts()).unwrap_or_else(|e| panic!("round {round}: {e}"));
         let (log, data) = (count(&rocks, Cf::Log).expect("reads"), count(&rocks, Cf::Data).expect("reads"));
         assert!(data >= durable.step, "round {round}: step {} was durable, {data} are there", durable.step);
         torn += u64::from(log != data);
