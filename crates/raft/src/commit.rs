@@ -10,9 +10,10 @@ impl Group {
     /// An older term's entry is never committed by counting copies (Ongaro 2014 §3.6.2, figure 3.7): a later leader
     /// may still overwrite it. It commits with the first entry of this term.
     pub(crate) fn maybe_commit(&mut self, ctx: &mut Ctx, out: &mut Output) {
-        let Some(to) = self.lead.as_ref().and_then(|lead| self.committed_with(lead, self.log.written)) else { return };
+        let Some(lead) = &self.lead else { return };
+        let Some(to) = self.committed_with(lead, self.log.written) else { return };
         marker!("raft.commit");
-        let first_of_term = self.lead.as_ref().is_some_and(|lead| self.log.commit < lead.term_start);
+        let first_of_term = self.log.commit < lead.term_start;
         self.set_commit(ctx, to, out);
         let uncommitted = self.log.last.0 > to;
         let give_up = ctx.now + self.cfg.election_timeout + self.cfg.election_timeout;

@@ -2,8 +2,9 @@
 
 use crate::filter::Factory;
 use engine::keys;
-use rocksdb::SliceTransform;
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions, Options, SliceTransform,
+};
 
 /// The family that every RocksDB has; nothing is in it.
 pub(crate) const UNUSED: &str = "default";

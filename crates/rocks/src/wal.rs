@@ -23,8 +23,9 @@
 //! existed then: so one with that number or a later one must be there. The manifest has the WAL's format, and in its
 //! records the number comes right after two names.
 //!
-//! Only the last record of the newest WAL can still vanish without a word; that is noticed by the peers, who remember what
-//! was acknowledged (protocols §9).
+//! The last record of the newest WAL can still vanish without a word; that is noticed by the peers, who remember what
+//! was acknowledged (protocols §9). So can the last edits of the manifest, if they only took a snapshot in
+//! (`docs/crash-cases.md`).
 
 use crate::error::from_io;
 use base::{Error, Result};

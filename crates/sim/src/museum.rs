@@ -64,8 +64,8 @@ pub const BUGS: &[Bug] = &[
     bug("defortify-any-term", "the end of one leadership ends the fortification of another"),
     bug("delayed-timeout-now", "a late TimeoutNow starts an election in a later term"),
     bug("delete-of-nothing-counts", "a delete that finds nothing takes a revision"),
-    bug("drift-counted-once", "a lease is shortened for one clock's drift, not for both"),
     bug("disk-awaited-by-nobody", "the end of a write that commits something waits for the next step"),
+    bug("drift-counted-once", "a lease is shortened for one clock's drift, not for both"),
     bug("emptied-disk-comes-back", "a store that lost its disk takes part under its old name"),
     bug("every-waiting-call-wakes-the-node", "calls that wait for a leader are tried again each at a time of its own")
         .under(Temper::Crowd),

@@ -218,7 +218,7 @@ impl Options {
     /// As `draw`; every sixteenth seed makes a history that is small enough to be searched, and five in sixteen have a
     /// temper.
     pub fn of(seed: u64) -> Options {
-        let tempers = Temper::BENT;
+        let tempers = Temper::in_turn();
         match seed % 16 {
             0 => Options::small(seed),
             NARROW => Temper::Narrow.of(seed),

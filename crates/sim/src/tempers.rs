@@ -49,15 +49,9 @@ impl Temper {
     ];
 
     /// Those that seeds have in turn; a few seeds are narrow besides.
-    pub const BENT: [Temper; 7] = [
-        Temper::Compactions,
-        Temper::SlowDisks,
-        Temper::Supporters,
-        Temper::CutLogs,
-        Temper::Crowd,
-        Temper::Partings,
-        Temper::Coups,
-    ];
+    pub fn in_turn() -> Vec<Temper> {
+        Temper::ALL.into_iter().filter(|t| !matches!(t, Temper::Drawn | Temper::Narrow)).collect()
+    }
 
     /// As the command line says it.
     pub fn name(self) -> &'static str {
