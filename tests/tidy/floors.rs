@@ -15,8 +15,8 @@ pub struct Declared {
 /// Outside crates that only some of ours may depend on.
 const RESERVED: [(&str, &[&str]); 8] = [
     ("rocksdb", &["rocks"]),
-    ("tonic", &["proto", "transport", "gateway", "server"]),
-    ("tokio", &["transport", "gateway", "server"]),
+    ("tonic", &["proto", "grpc", "transport", "gateway", "server"]),
+    ("tokio", &["grpc", "transport", "gateway", "server"]),
     ("hyper", &["transport", "gateway", "server"]),
     ("axum", &["gateway", "server"]),
     ("crossbeam", &["rocks", "transport", "server"]),

@@ -110,7 +110,7 @@ async fn serve<B: Backend>(gateway: Arc<Gateway<B>>, call: Arrived) {
         rpc => {
             let status = refusal::not_built(&format!("{} ({})", rpc.missing().unwrap_or("?"), &rpc.path()[1..]));
             gateway.meter.start(rpc).refused(status.code());
-            wire::refuse(call.respond, &status);
+            grpc::refuse(call.respond, &status);
         }
     }
 }
@@ -139,7 +139,7 @@ async fn foreign<B: Backend>(gateway: Arc<Gateway<B>>, request: Request<RecvStre
         Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
         None => Status::unimplemented(format!("malformed method name: {path:?}")),
     };
-    wire::refuse(respond, &status);
+    grpc::refuse(respond, &status);
 }
 
 /// Reads, serves, answers and counts one unary call.
@@ -171,14 +171,14 @@ where
     gateway.backend.handled(rpc, u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX));
     match answer {
         Ok(framed) => {
-            let size = framed.len() - wire::PREFIX;
+            let size = framed.len() - grpc::PREFIX;
             if wire::reply(respond, framed) {
                 counted.answered(size);
             }
         }
         Err(status) => {
             counted.refused(status.code());
-            wire::refuse(respond, &status);
+            grpc::refuse(respond, &status);
         }
     }
 }

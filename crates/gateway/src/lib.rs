@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! listen      one port: the first bytes say HTTP/1 (http) or HTTP/2
-//! connection  one HTTP/2 connection is one task; its calls run inside it
+//! connection  one HTTP/2 connection is one task; its calls run inside it (crate `grpc`)
 //! call        which RPC; may it come in; decode, serve, encode, count
-//!   wire      gRPC's framing, by hand over `h2`
+//!   wire      one unary call over `h2`
 //!   tunnel    tonic's generated services, for streams
 //! check       etcd's static rules
 //! translate   messages ↔ `mvcc`
@@ -51,7 +51,6 @@ mod call;
 pub mod check;
 mod connection;
 mod http;
-mod keepalive;
 mod kv;
 mod listen;
 mod meter;

@@ -17,8 +17,6 @@ use tokio::sync::watch;
 
 /// How long calls may go on after `closing`.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long to wait when the process has no file descriptor for another connection.
-const BREATH: Duration = Duration::from_millis(50);
 /// How often the rest of a first word is asked for, and how long after each try.
 const HELLO_TRIES: usize = 100;
 const HELLO_PAUSE: Duration = Duration::from_millis(10);
@@ -41,8 +39,11 @@ pub async fn serve<B: Backend>(
 ) {
     let (close, closed) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(accept(gateway.clone(), listener, closed.clone()));
+    for (listener, port) in listeners {
+        let (gateway, closed) = (gateway.clone(), closed.clone());
+        tasks.spawn(grpc::accept(listener, until(closed.clone()), move |socket| {
+            one(gateway.clone(), (socket, port), closed.clone())
+        }));
     }
     drop(closed);
     closing.await;
@@ -50,32 +51,6 @@ pub async fn serve<B: Backend>(
     // Every connection holds a receiver, and lets go of it when it ends.
     let _ = close.send(true);
     let _ = tokio::time::timeout(GRACE, close.closed()).await;
-}
-
-/// Accepts until told to close. Connections that outlive the grace end with this task, which owns them.
-async fn accept<B: Backend>(
-    gateway: Arc<Gateway<B>>,
-    (listener, port): (TcpListener, Port),
-    closed: watch::Receiver<bool>,
-) {
-    let mut connections = tokio::task::JoinSet::new();
-    let mut closing = pin!(until(closed.clone()));
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    // Without this an answer would wait for the acknowledgement of the one before.
-                    let _ = socket.set_nodelay(true);
-                    connections.spawn(one(gateway.clone(), (socket, port), closed.clone()));
-                }
-                Err(_) => tokio::time::sleep(BREATH).await,
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            () = &mut closing => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
 /// Ends when the door closes.

@@ -1,30 +1,28 @@
 //! The side that is dialled: hears who is talking, answers, and hands in what arrives.
 
-use crate::codec::{FrameCodec, MAX_MESSAGE_BYTES, METHOD, Received};
-use crate::message::{Arrived, Message};
+use crate::message::{Arrived, MAX_MESSAGE_BYTES, METHOD, Message};
 use crate::peer::{Peer, Shared};
 use crate::stats::count;
 use crate::{Event, Lane, Side};
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use bytes::Bytes;
+use grpc::{Keepalive, Messages};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::Request;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service};
-use tonic::server::{Grpc, StreamingService};
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::Status;
 
 /// A stream that has not said who it is by then is closed.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// What may be under way to the other side; a pong more is dropped.
-const ANSWERS: usize = 8;
+/// A connection carries one stream; this many cost nothing and never wait for each other.
+const MAX_STREAMS: u32 = 16;
+/// Headers larger than this are refused; ours are a path and a handful of words.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Bytes that the other side may send ahead of what we have read, per stream. Reading never waits for the disk or for a
 /// step, so this is for the delay of the network alone.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
@@ -55,80 +53,48 @@ async fn closing(mut stage: watch::Receiver<Closing>, at: Closing) {
 
 /// Accepts connections until the door closes, and ends when the last of them has ended.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let closed = closing(shared.closing.subscribe(), Closing::Door);
-    let server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
+    grpc::accept(listener, closed, |socket| serve(shared.clone(), socket)).await;
+}
+
+async fn serve(shared: Arc<Shared>, socket: TcpStream) {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_PIECE)
-        .max_concurrent_streams(16)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .serve_with_incoming_shutdown(Door { shared }, incoming, closed);
-    // Ends with the listener; what became of single connections is seen on their streams.
-    let _ = server.await;
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS);
+    // Whoever cannot shake hands has nothing to be told; what becomes of a connection is seen on its streams.
+    let Ok(Ok(mut connection)) = timeout(HELLO_TIMEOUT, builder.handshake(socket)).await else { return };
+    let keepalive = Keepalive::new(connection.ping_pong(), KEEPALIVE.0, KEEPALIVE.1);
+    let closed = closing(shared.closing.subscribe(), Closing::Door);
+    grpc::serve(connection, keepalive, closed, |request, respond| exchange(shared.clone(), request, respond)).await;
 }
 
-/// The one gRPC method, without generated code because the codec is our own.
-#[derive(Clone)]
-struct Door {
-    shared: Arc<Shared>,
-}
-
-impl Service<http::Request<Body>> for Door {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+/// Serves one stream, from hello to its end.
+async fn exchange(shared: Arc<Shared>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    if request.uri().path() != METHOD {
+        let status = Status::unimplemented("this port is for Flotilla's nodes; clients have one of their own");
+        return grpc::refuse(respond, &status);
     }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            if request.uri().path() != METHOD {
-                let status = Status::unimplemented("this port is for Flotilla's nodes; clients have one of their own");
-                return Ok(status.into_http());
-            }
-            let mut grpc = Grpc::new(FrameCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-            Ok(grpc.streaming(Exchange { shared }, request).await)
-        })
+    let mut messages = Messages::new(request.into_body(), MAX_MESSAGE_BYTES);
+    let opened = timeout(HELLO_TIMEOUT, messages.next()).await;
+    let Ok(Ok(Some(opening))) = opened else {
+        return grpc::refuse(respond, &Status::invalid_argument("the stream did not begin with a hello"));
+    };
+    // Whatever cannot be sent from here on has nobody to hear it, and the stream will say so.
+    let Ok(mut answers) = respond.send_response(grpc::response(), false) else { return };
+    match Heard::welcome(shared.clone(), opening) {
+        Ok(heard) => {
+            let _ = answers.send_data(Message::Hello(shared.local.clone()).framed(), false);
+            heard.listen(messages, &mut answers).await;
+        }
+        Err(text) => {
+            let _ = answers.send_data(Message::Refused(text).framed(), false);
+        }
     }
-}
-
-struct Exchange {
-    shared: Arc<Shared>,
-}
-
-type Answers = ReceiverStream<Result<Message, Status>>;
-type Exchanged = Pin<Box<dyn Future<Output = Result<Response<Answers>, Status>> + Send>>;
-
-impl StreamingService<Received> for Exchange {
-    type Response = Message;
-    type ResponseStream = Answers;
-    type Future = Exchanged;
-
-    fn call(&mut self, request: Request<Streaming<Received>>) -> Exchanged {
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            let mut stream = request.into_inner();
-            let opened = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await;
-            let Ok(Ok(Some(opening))) = opened else {
-                return Err(Status::invalid_argument("the stream did not begin with a hello"));
-            };
-            let (answers, outgoing) = mpsc::channel(ANSWERS);
-            let answer = match Heard::welcome(shared.clone(), opening) {
-                Ok(heard) => {
-                    tokio::spawn(heard.listen(stream, answers.clone()));
-                    Message::Hello(shared.local.clone())
-                }
-                Err(text) => Message::Refused(text),
-            };
-            answers.try_send(Ok(answer)).map_err(|_| Status::internal("the first answer finds room"))?;
-            Ok(Response::new(ReceiverStream::new(outgoing)))
-        })
-    }
+    let _ = grpc::trailers(&mut answers);
 }
 
 /// One accepted stream.
@@ -141,8 +107,8 @@ struct Heard {
 
 impl Heard {
     /// Who is it, and may it talk? The text says why not.
-    fn welcome(shared: Arc<Shared>, opening: Received) -> Result<Heard, String> {
-        let (lane, hello) = match opening.read() {
+    fn welcome(shared: Arc<Shared>, opening: Bytes) -> Result<Heard, String> {
+        let (lane, hello) = match Arrived::decode(opening) {
             Ok(Arrived::Open(lane, hello)) => (lane, hello),
             Ok(_) => return Err("the stream did not begin with a hello".to_owned()),
             Err(error) => return Err(error.text),
@@ -170,24 +136,22 @@ impl Heard {
     }
 
     /// Hands in what arrives until the stream ends, or a newer one takes its place, or it carries rubbish.
-    async fn listen(self, mut stream: Streaming<Received>, answers: mpsc::Sender<Result<Message, Status>>) {
-        let mut closed = std::pin::pin!(closing(self.shared.closing.subscribe(), Closing::Ears));
+    async fn listen(self, mut messages: Messages, answers: &mut SendStream<Bytes>) {
+        let mut closed = pin!(closing(self.shared.closing.subscribe(), Closing::Ears));
         loop {
             let message = tokio::select! {
                 biased;
                 () = &mut closed => return,
-                message = stream.message() => message,
+                message = messages.next() => message,
             };
             // An error is the end of the connection; the side that dialled dials again.
             let Ok(Some(message)) = message else { return };
             count(&self.peer.counters.received_bytes, message.len() as u64);
             match self.hear(message) {
-                Ok(Some(pong)) => {
-                    let _ = answers.try_send(Ok(pong));
-                }
+                Ok(Some(pong)) => answer(answers, &pong),
                 Ok(None) => {}
                 Err(text) => {
-                    let _ = answers.try_send(Ok(Message::Refused(text)));
+                    let _ = answers.send_data(Message::Refused(text).framed(), false);
                     return;
                 }
             }
@@ -195,14 +159,14 @@ impl Heard {
     }
 
     /// Hands in one message; perhaps there is something to answer.
-    fn hear(&self, message: Received) -> Result<Option<Message>, String> {
+    fn hear(&self, message: Bytes) -> Result<Option<Message>, String> {
         let rubbish = |text: &str| {
             let text = format!("rubbish on the {} stream from {}: {text}", self.lane, self.peer.store);
             count(&self.peer.counters.received_failures, 1);
             self.shared.tell_refusal(self.peer.store, Side::Us, &text);
             text
         };
-        let frames = match message.read() {
+        let frames = match Arrived::decode(message) {
             Ok(Arrived::Frames(frames)) => frames,
             Ok(Arrived::Ping(number)) => return Ok(Some(Message::Pong(number))),
             Ok(_) => return Err(rubbish("a message out of its place")),
@@ -225,5 +189,14 @@ impl Heard {
             None if !current => Err(format!("nobody listens to this {} stream any more", self.lane)),
             None => Ok(None),
         }
+    }
+}
+
+/// Answers, unless the other side does not take its answers: one that pings and never reads must not fill our memory.
+fn answer(answers: &mut SendStream<Bytes>, message: &Message) {
+    let framed = message.framed();
+    answers.reserve_capacity(framed.len());
+    if answers.capacity() >= framed.len() {
+        let _ = answers.send_data(framed, false);
     }
 }

@@ -1,27 +1,20 @@
 //! The side that dials: one task per peer keeps one session open, or keeps trying.
 
-use crate::accept::{CONNECTION_WINDOW, KEEPALIVE, MAX_PIECE, STREAM_WINDOW};
-use crate::codec::{FrameCodec, MAX_MESSAGE_BYTES, METHOD, Received};
 use crate::message::Arrived;
 use crate::outbox::Outward;
 use crate::peer::{Orders, Peer, Shared};
 use crate::stats::count;
+use crate::stream::{ANSWER_TIMEOUT, Stream, connect};
 use crate::{Event, Hello, Lane, Side};
 use base::Rng;
-use http::uri::PathAndQuery;
+use grpc::Messages;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tonic::client::Grpc;
-use tonic::transport::Endpoint;
-use tonic::{Request, Streaming};
+use tonic::Status;
 
-/// For a connection, and again for the answer to our hello.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// A packet of a connection attempt may be lost; trying anew beats the kernel's own growing pauses.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a failure doubles from the first to the second; half of each is left to chance.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Round trips are measured this often.
@@ -42,7 +35,7 @@ enum End {
 /// An answered stream of one lane.
 struct Open {
     hello: Hello,
-    answers: Streaming<Received>,
+    stream: Stream,
 }
 
 /// Keeps a session with this peer until told to stop.
@@ -131,34 +124,20 @@ impl Session<'_> {
     /// Connects, says hello, hears hello.
     async fn open(&self, lane: Lane) -> Result<Open, End> {
         let lost = |text: &dyn std::fmt::Display| End::Lost(text.to_string());
-        let endpoint = Endpoint::from_shared(self.url.to_owned())
-            .map_err(|e| lost(&e))?
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(MAX_PIECE)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .keep_alive_while_idle(true);
-        let connected = timeout(ANSWER_TIMEOUT, endpoint.connect()).await;
-        let channel = connected.map_err(|_| lost(&"connecting takes too long"))?.map_err(|e| lost(&causes(&e)))?;
+        let socket = connect(self.url).await.map_err(End::Lost)?;
         let outbox = self.peer.outboxes[lane.index()].clone();
         let outward = Outward::new(outbox, self.number, lane, self.shared.local.clone());
         let asked = timeout(ANSWER_TIMEOUT, async {
-            let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-            grpc.ready().await.map_err(|e| lost(&causes(&e)))?;
-            let path = PathAndQuery::from_static(METHOD);
-            let answered = grpc.streaming(Request::new(outward), path, FrameCodec).await;
-            let mut answers = answered.map_err(|s| lost(&s.message()))?.into_inner();
-            let first = answers.message().await.map_err(|s| lost(&s.message()))?;
-            Ok((first.ok_or_else(|| lost(&"the stream ended without an answer"))?, answers))
+            let mut stream = Stream::open(socket, self.url, outward).await?;
+            let first = stream.answers.next().await?;
+            Ok((first.ok_or_else(|| Status::unknown("the stream ended without an answer"))?, stream))
         });
-        let (first, answers) = asked.await.map_err(|_| lost(&"no answer to our hello"))??;
-        match first.read() {
+        let asked = asked.await.map_err(|_| lost(&"no answer to our hello"))?;
+        let (first, stream) = asked.map_err(|status: Status| lost(&status.message()))?;
+        match Arrived::decode(first) {
             Ok(Arrived::Hello(hello)) => {
                 self.judge(&hello).map_err(|text| End::Refused(Side::Us, text))?;
-                Ok(Open { hello, answers })
+                Ok(Open { hello, stream })
             }
             Ok(Arrived::Refused(text)) => Err(End::Refused(Side::Them, text)),
             Ok(_) => Err(lost(&"the answer to our hello makes no sense")),
@@ -180,9 +159,9 @@ impl Session<'_> {
         self.begin(&control.hello);
         let hello = control.hello.clone();
         tokio::select! {
-            end = self.measure(&mut control.answers) => end,
-            end = complaint(&mut append.answers) => end,
-            end = complaint(&mut snapshot.answers) => end,
+            end = self.measure(&mut control.stream.answers) => end,
+            end = complaint(&mut append.stream.answers) => end,
+            end = complaint(&mut snapshot.stream.answers) => end,
             end = self.obey(&hello, orders) => {
                 if matches!(end, End::Stopped) {
                     self.linger([control, append, snapshot]).await;
@@ -206,7 +185,7 @@ impl Session<'_> {
     }
 
     /// Pings on the control lane, until it ends.
-    async fn measure(&self, answers: &mut Streaming<Received>) -> End {
+    async fn measure(&self, answers: &mut Messages) -> End {
         let control = &self.peer.outboxes[Lane::Control.index()];
         let now = || self.shared.began.elapsed();
         let mut pings = interval(PING_INTERVAL);
@@ -254,7 +233,7 @@ impl Session<'_> {
         }
         let all = async {
             for mut lane in lanes {
-                while let Ok(Arrived::Pong(_)) = next(&mut lane.answers).await {}
+                while let Ok(Arrived::Pong(_)) = next(&mut lane.stream.answers).await {}
             }
         };
         let _ = timeout(LINGER, all).await;
@@ -267,7 +246,7 @@ async fn stopped(orders: &mut watch::Receiver<Orders>) {
 }
 
 /// On a lane without pings the first word after the hello is the last.
-async fn complaint(answers: &mut Streaming<Received>) -> End {
+async fn complaint(answers: &mut Messages) -> End {
     match next(answers).await {
         Ok(_) => End::Lost("an answer makes no sense".to_owned()),
         Err(end) => end,
@@ -275,9 +254,9 @@ async fn complaint(answers: &mut Streaming<Received>) -> End {
 }
 
 /// The next answer that is not a complaint.
-async fn next(answers: &mut Streaming<Received>) -> Result<Arrived, End> {
-    match answers.message().await {
-        Ok(Some(answer)) => match answer.read() {
+async fn next(answers: &mut Messages) -> Result<Arrived, End> {
+    match answers.next().await {
+        Ok(Some(answer)) => match Arrived::decode(answer) {
             Ok(Arrived::Refused(text)) => Err(End::Refused(Side::Them, text)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(End::Lost(error.text)),
@@ -285,17 +264,4 @@ async fn next(answers: &mut Streaming<Received>) -> Result<Arrived, End> {
         Ok(None) => Err(End::Lost("it closed the stream".to_owned())),
         Err(status) => Err(End::Lost(format!("the stream broke: {}", status.message()))),
     }
-}
-
-/// An error with what caused it, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        texts.push(error.to_string());
-        cause = error.source();
-    }
-    // Some layers only repeat what the one below says.
-    texts.dedup();
-    texts.join(": ")
 }

@@ -32,6 +32,10 @@
 //! **Bounded**: each outbox holds a bounded number of bytes. Control forgets its oldest frame when it overflows (a
 //! newer beat is worth more); append and snapshot refuse the newest (a prefix is worth more than a tail with a hole).
 //!
+//! **gRPC by hand**: what is on the wire is `rpc Exchange` of proto/flotilla/peer.proto, and any gRPC client can speak it.
+//! A connection is one task that moves messages between an outbox or the step thread and `h2`; tonic's layers cost more
+//! than the frames (docs/decisions/0014).
+//!
 //! **Its own runtime**: so that no amount of client load can starve the peers. With threads of its own events are told on
 //! these, and a closure that blocks is back pressure on every peer. Without any ([`Peers::drive`]) the step thread
 //! carries the frames between its steps: fewer wake-ups, which on a small machine are dearer than the frames.
@@ -41,17 +45,15 @@
 //! ## What we left out
 //!
 //! Checksums, compression and the meaning of a frame (`node`). TLS: an `https` address is refused, never served in
-//! plain text. Several append streams per pair: one connection is one thread's work in hyper, and one thread was enough
-//! so far. Zero-copy sending: tonic copies a message once into its own buffer; the copy is small beside the system
-//! call. A frame received is a slice of the message it came in and keeps that whole message alive, so whoever keeps a
-//! small part for long must copy it. An unknown connection may announce a message of the largest size before it has
-//! said who it is; the peer port is not for the public.
+//! plain text. Several append streams per pair: one connection is one thread's work, and one thread was enough so far.
+//! Zero-copy sending: frames are copied once into their message; the copy is small beside the system call. A frame
+//! received is a slice of what was read from the socket with it and keeps that alive, so whoever keeps a small part for
+//! long must copy it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod accept;
-mod codec;
 mod dial;
 mod event;
 mod hello;
@@ -60,6 +62,7 @@ mod outbox;
 mod peer;
 mod peers;
 mod stats;
+mod stream;
 
 pub use event::{Event, Lane, Side};
 pub use hello::Hello;

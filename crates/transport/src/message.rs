@@ -16,8 +16,16 @@
 use crate::hello::one_line;
 use crate::{Hello, Lane};
 use base::codec::{get_bytes, get_u8, get_u64, put_u64};
+use base::limits::MAX_FRAME_BYTES;
 use base::{Error, Result};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// The one method, `rpc Exchange` of `service Peer` in proto/flotilla/peer.proto.
+pub(crate) const METHOD: &str = "/flotilla.Peer/Exchange";
+/// A message holds frames up to this together, or one larger frame.
+pub(crate) const MAX_BATCH_BYTES: usize = 512 << 10;
+/// The largest message: one largest frame, its lengths, and a batch that ended just before it.
+pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + MAX_BATCH_BYTES + 1024;
 
 const FIELD_ONE_BYTES: u8 = 0x0a;
 const OPEN: u8 = 0;
@@ -101,19 +109,25 @@ impl Message {
         (head.len() + frames, head)
     }
 
-    /// Writes the message; `room` is told its size first.
-    pub(crate) fn encode<B: BufMut>(&self, out: &mut B, room: impl FnOnce(&mut B, usize)) {
+    /// The message behind gRPC's prefix: the same bytes that prost would write, without a `Frame` of its own to build
+    /// and copy first.
+    pub(crate) fn framed(&self) -> Bytes {
         let (len, head) = self.measure();
-        room(out, 1 + varint_len(len as u64) + len);
+        let size = 1 + varint_len(len as u64) + len;
+        let mut out = BytesMut::with_capacity(grpc::PREFIX + size);
+        out.put_u8(0);
+        out.put_u32(size as u32);
         out.put_u8(FIELD_ONE_BYTES);
-        put_varint(out, len as u64);
+        put_varint(&mut out, len as u64);
         out.put_slice(&head);
         if let Message::Frames(list) = self {
             for frame in list {
-                put_varint(out, frame.len() as u64);
+                put_varint(&mut out, frame.len() as u64);
                 out.put_slice(frame);
             }
         }
+        debug_assert_eq!(out.len(), grpc::PREFIX + size, "as large as announced");
+        out.freeze()
     }
 }
 
@@ -183,10 +197,11 @@ mod tests {
     use base::Rng;
 
     fn encode(m: &Message) -> Bytes {
-        let (mut out, mut announced) = (Vec::new(), 0);
-        m.encode(&mut out, |_, n| announced = n);
-        assert_eq!(out.len(), announced, "the room asked for is the room used");
-        Bytes::from(out)
+        let mut out = m.framed();
+        let announced = grpc::length(&out, MAX_MESSAGE_BYTES).unwrap();
+        out.advance(grpc::PREFIX);
+        assert_eq!(Some(out.len()), announced, "the room asked for is the room used");
+        out
     }
 
     #[test]

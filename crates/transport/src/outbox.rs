@@ -1,16 +1,13 @@
 //! The frames that wait for one lane to one peer, bounded in bytes, and the stream that takes them away.
 
-use crate::codec::MAX_BATCH_BYTES;
-use crate::message::Message;
+use crate::message::{MAX_BATCH_BYTES, Message};
 use crate::{Hello, Lane};
 use base::limits::MAX_FRAME_BYTES;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use tokio_stream::Stream;
 
 /// Frames on their way from the step thread to one stream.
 ///
@@ -144,21 +141,17 @@ impl Outward {
     pub(crate) fn new(outbox: Arc<Outbox>, session: u64, lane: Lane, hello: Hello) -> Outward {
         Outward { outbox, session, opening: Some((lane, hello)) }
     }
-}
 
-impl Stream for Outward {
-    type Item = Message;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let this = self.get_mut();
-        if let Some((lane, hello)) = this.opening.take() {
+    /// The next message, or none when the stream is to end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        if let Some((lane, hello)) = self.opening.take() {
             return Poll::Ready(Some(Message::Open(lane, hello)));
         }
-        let mut state = this.outbox.state.lock();
-        if state.ended >= this.session {
+        let mut state = self.outbox.state.lock();
+        if state.ended >= self.session {
             return Poll::Ready(None);
         }
-        if state.session == this.session {
+        if state.session == self.session {
             if let Some(number) = state.ping.take() {
                 return Poll::Ready(Some(Message::Ping(number)));
             }
@@ -207,7 +200,7 @@ mod tests {
     }
 
     fn poll(stream: &mut Outward) -> Poll<Option<Message>> {
-        Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+        stream.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     fn frames(list: &[Bytes]) -> Poll<Option<Message>> {

@@ -1,4 +1,4 @@
-//! Finds out whether a silent client is still there.
+//! Finds out whether a silent peer is still there.
 
 use h2::{Ping, PingPong};
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Pings after an interval without a new call; the connection is dead when no answer comes within the timeout.
+/// Pings after an interval in which nothing was heard; the connection is dead when no answer comes within the timeout.
 pub struct Keepalive {
     pings: Option<PingPong>,
     timer: Pin<Box<Sleep>>,
@@ -23,12 +23,12 @@ impl Keepalive {
         Keepalive { pings, timer: Box::pin(sleep(interval)), interval, timeout, active: false, waiting: false }
     }
 
-    /// The client asked for something.
+    /// The other side did something.
     pub fn heard(&mut self) {
         self.active = true;
     }
 
-    /// Ready when the client is gone.
+    /// Ready when the other side is gone.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(pings) = &mut self.pings else { return Poll::Pending };
         if self.waiting && pings.poll_pong(cx).is_ready() {
