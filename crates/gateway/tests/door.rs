@@ -118,6 +118,24 @@ async fn sizes_have_two_bounds() {
 }
 
 #[tokio::test]
+async fn a_unary_call_carries_one_message() {
+    let world = World::new().await;
+    for n in [0, 1, 2] {
+        let mut grpc = tonic::client::Grpc::new(world.channel().await);
+        grpc.ready().await.unwrap();
+        let messages = tokio_stream::iter(vec![put("k", "v"); n]);
+        let codec = tonic_prost::ProstCodec::<pb::PutRequest, pb::PutResponse>::default();
+        let path = http::uri::PathAndQuery::from_static("/etcdserverpb.KV/Put");
+        let answer = grpc.client_streaming(tonic::Request::new(messages), path, codec).await;
+        match n {
+            0 => is(answer.unwrap_err(), Code::Internal, "grpc: the request has no message"),
+            1 => drop(answer.unwrap()),
+            _ => is(answer.unwrap_err(), Code::Internal, "grpc: a unary call carries one message"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn large_answers_arrive_whole() {
     let world = World::new().await;
     let mut kv = world.kv().await;

@@ -33,7 +33,11 @@ pub async fn serve<S, F>(
         loop {
             // Take every call that has arrived; this also reads the socket and writes what is waiting.
             while let Poll::Ready(arrived) = connection.poll_accept(cx) {
-                let Some(Ok((request, respond))) = arrived else { return Poll::Ready(()) };
+                let Some(Ok((request, respond))) = arrived else {
+                    // What arrived together with the end was heard in time, and is handed in.
+                    while let Poll::Ready(Some(())) = Pin::new(&mut calls).poll_next(cx) {}
+                    return Poll::Ready(());
+                };
                 keepalive.heard();
                 calls.push(begin(request, respond));
             }

@@ -30,7 +30,8 @@ pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 /// The largest piece into which HTTP/2 cuts a message. Its default of 16 KiB costs a header and a turn per piece.
 pub(crate) const MAX_PIECE: u32 = 1 << 20;
-/// A connection on which nothing was heard for the first time is asked; without an answer for the second it is closed.
+/// After the first time a connection is asked whether it is still there, also while frames come, since they come one way
+/// only; without an answer for the second it is closed.
 /// Short, because after a cut of some seconds TCP's own pauses have grown so long that dialling anew is quicker; not
 /// shorter, because an overloaded machine answers late and must not lose its connections over it.
 pub(crate) const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));

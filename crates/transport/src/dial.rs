@@ -7,13 +7,11 @@ use crate::stats::count;
 use crate::stream::{ANSWER_TIMEOUT, Stream, connect};
 use crate::{Event, Hello, Lane, Side};
 use base::Rng;
-use grpc::Messages;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tonic::Status;
 
 /// The pause after a failure doubles from the first to the second; half of each is left to chance.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -129,11 +127,11 @@ impl Session<'_> {
         let outward = Outward::new(outbox, self.number, lane, self.shared.local.clone());
         let asked = timeout(ANSWER_TIMEOUT, async {
             let mut stream = Stream::open(socket, self.url, outward).await?;
-            let first = stream.answers.next().await?;
-            Ok((first.ok_or_else(|| Status::unknown("the stream ended without an answer"))?, stream))
+            let first = stream.next().await?;
+            Ok((first.ok_or("the stream ended without an answer")?, stream))
         });
         let asked = asked.await.map_err(|_| lost(&"no answer to our hello"))?;
-        let (first, stream) = asked.map_err(|status: Status| lost(&status.message()))?;
+        let (first, stream) = asked.map_err(End::Lost)?;
         match Arrived::decode(first) {
             Ok(Arrived::Hello(hello)) => {
                 self.judge(&hello).map_err(|text| End::Refused(Side::Us, text))?;
@@ -159,9 +157,9 @@ impl Session<'_> {
         self.begin(&control.hello);
         let hello = control.hello.clone();
         tokio::select! {
-            end = self.measure(&mut control.stream.answers) => end,
-            end = complaint(&mut append.stream.answers) => end,
-            end = complaint(&mut snapshot.stream.answers) => end,
+            end = self.measure(&mut control.stream) => end,
+            end = complaint(&mut append.stream) => end,
+            end = complaint(&mut snapshot.stream) => end,
             end = self.obey(&hello, orders) => {
                 if matches!(end, End::Stopped) {
                     self.linger([control, append, snapshot]).await;
@@ -185,7 +183,7 @@ impl Session<'_> {
     }
 
     /// Pings on the control lane, until it ends.
-    async fn measure(&self, answers: &mut Messages) -> End {
+    async fn measure(&self, stream: &mut Stream) -> End {
         let control = &self.peer.outboxes[Lane::Control.index()];
         let now = || self.shared.began.elapsed();
         let mut pings = interval(PING_INTERVAL);
@@ -193,7 +191,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 _ = pings.tick() => control.ping(now().as_nanos() as u64),
-                answer = next(answers) => match answer {
+                answer = next(stream) => match answer {
                     Ok(Arrived::Pong(sent)) => {
                         let took = now().saturating_sub(Duration::from_nanos(sent));
                         self.peer.counters.round_trip(took);
@@ -233,7 +231,7 @@ impl Session<'_> {
         }
         let all = async {
             for mut lane in lanes {
-                while let Ok(Arrived::Pong(_)) = next(&mut lane.stream.answers).await {}
+                while let Ok(Arrived::Pong(_)) = next(&mut lane.stream).await {}
             }
         };
         let _ = timeout(LINGER, all).await;
@@ -246,22 +244,22 @@ async fn stopped(orders: &mut watch::Receiver<Orders>) {
 }
 
 /// On a lane without pings the first word after the hello is the last.
-async fn complaint(answers: &mut Messages) -> End {
-    match next(answers).await {
+async fn complaint(stream: &mut Stream) -> End {
+    match next(stream).await {
         Ok(_) => End::Lost("an answer makes no sense".to_owned()),
         Err(end) => end,
     }
 }
 
 /// The next answer that is not a complaint.
-async fn next(answers: &mut Messages) -> Result<Arrived, End> {
-    match answers.next().await {
+async fn next(stream: &mut Stream) -> Result<Arrived, End> {
+    match stream.next().await {
         Ok(Some(answer)) => match Arrived::decode(answer) {
             Ok(Arrived::Refused(text)) => Err(End::Refused(Side::Them, text)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(End::Lost(error.text)),
         },
         Ok(None) => Err(End::Lost("it closed the stream".to_owned())),
-        Err(status) => Err(End::Lost(format!("the stream broke: {}", status.message()))),
+        Err(text) => Err(End::Lost(format!("the stream broke: {text}"))),
     }
 }

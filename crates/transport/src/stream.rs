@@ -17,25 +17,27 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::Status;
 
-/// For a name to be looked up, and again for the answer to our hello.
+/// For a connection, whatever its name leads to, and again for the answer to our hello.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// A packet of a connection attempt may be lost; trying anew beats the kernel's own growing pauses.
+/// For each address. A packet of a connection attempt may be lost; trying anew beats the kernel's own growing pauses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of an address that names none.
 const HTTP_PORT: u16 = 80;
 
 /// Connects to the first address of this name that answers. The text says why there is none.
 pub(crate) async fn connect(url: &str) -> Result<TcpStream, String> {
-    let authority = authority(url)?;
+    let connected = timeout(ANSWER_TIMEOUT, reach_any(&authority(url)?)).await;
+    connected.unwrap_or_else(|_| Err(TOO_LONG.to_owned()))
+}
+
+const TOO_LONG: &str = "connecting takes too long";
+
+async fn reach_any(authority: &Authority) -> Result<TcpStream, String> {
     // An IPv6 address stands in brackets.
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = authority.port_u16().unwrap_or(HTTP_PORT);
-    let found = timeout(ANSWER_TIMEOUT, lookup_host((host, port))).await;
-    let addresses = found.map_err(|_| format!("looking up {host} takes too long"))?;
     let mut why = "no address has this name".to_owned();
-    for address in addresses.map_err(|e| e.to_string())? {
+    for address in lookup_host((host, authority.port_u16().unwrap_or(HTTP_PORT))).await.map_err(|e| e.to_string())? {
         match reach(address).await {
             Ok(socket) => return Ok(socket),
             Err(text) => why = text,
@@ -46,7 +48,7 @@ pub(crate) async fn connect(url: &str) -> Result<TcpStream, String> {
 
 async fn reach(address: SocketAddr) -> Result<TcpStream, String> {
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let socket = connected.map_err(|_| "connecting takes too long")?.map_err(|e| e.to_string())?;
+    let socket = connected.map_err(|_| TOO_LONG)?.map_err(|e| e.to_string())?;
     // A frame must not wait for the acknowledgement of the one before.
     socket.set_nodelay(true).map_err(|e| e.to_string())?;
     Ok(socket)
@@ -59,15 +61,15 @@ fn authority(url: &str) -> Result<Authority, String> {
 
 /// A stream that was answered. Dropped, it closes its connection at once.
 pub(crate) struct Stream {
-    pub answers: Messages,
-    /// The task that carries it.
-    _carried: JoinSet<()>,
+    answers: Messages,
+    /// The task that carries it, and says at its end why, if it knows better than the stream.
+    carried: JoinSet<Option<&'static str>>,
 }
 
 impl Stream {
-    /// Begins to send, and waits for the headers of the answer.
-    pub(crate) async fn open(socket: TcpStream, url: &str, outward: Outward) -> Result<Stream, Status> {
-        let broken = |e: h2::Error| Status::unavailable(e.to_string());
+    /// Begins to send, and waits for the headers of the answer. The text says why there is none.
+    pub(crate) async fn open(socket: TcpStream, url: &str, outward: Outward) -> Result<Stream, String> {
+        let broken = |e: h2::Error| e.to_string();
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -78,37 +80,43 @@ impl Stream {
         let (answer, out) = asking.send_request(request(url)?, false).map_err(broken)?;
         let mut carried = JoinSet::new();
         carried.spawn(carry(connection, Sending { out: Some(out), outward }));
-        let answers = grpc::answers(answer.await.map_err(broken)?, MAX_MESSAGE_BYTES)?;
-        Ok(Stream { answers, _carried: carried })
+        let answered = grpc::answers(answer.await.map_err(broken)?, MAX_MESSAGE_BYTES);
+        Ok(Stream { answers: answered.map_err(|status| status.message().to_owned())?, carried })
+    }
+
+    /// The next answer, or none when the other side closed the stream in order. The text says how it broke. May be
+    /// dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        self.answers.next().await.map_err(|status| match self.carried.try_join_next() {
+            Some(Ok(Some(why))) => why.to_owned(),
+            _ => status.message().to_owned(),
+        })
     }
 }
 
-fn request(url: &str) -> Result<Request<()>, Status> {
-    let uri = Uri::builder().scheme("http").authority(authority(url).map_err(Status::internal)?).path_and_query(METHOD);
+fn request(url: &str) -> Result<Request<()>, String> {
+    let uri = Uri::builder().scheme("http").authority(authority(url)?).path_and_query(METHOD);
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri.build().map_err(|e| Status::internal(e.to_string()))?;
+    *request.uri_mut() = uri.build().map_err(|e| e.to_string())?;
     request.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     Ok(request)
 }
 
 /// Sends and receives until the connection ends, or its other side falls silent.
-async fn carry(mut connection: Connection<TcpStream, Bytes>, mut sending: Sending) {
+async fn carry(mut connection: Connection<TcpStream, Bytes>, mut sending: Sending) -> Option<&'static str> {
     let mut keepalive = Keepalive::new(connection.ping_pong(), KEEPALIVE.0, KEEPALIVE.1);
     poll_fn(|cx| {
-        loop {
-            let moved = sending.poll(cx);
-            if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            if !moved {
-                return keepalive.poll(cx);
-            }
+        // What is handed over, and room that is made, wakes this task again.
+        sending.poll(cx);
+        if Pin::new(&mut connection).poll(cx).is_ready() {
+            return Poll::Ready(None);
         }
+        keepalive.poll(cx).map(|()| Some("the other side fell silent"))
     })
-    .await;
+    .await
 }
 
 /// The way from an outbox to a stream.
@@ -120,9 +128,8 @@ struct Sending {
 
 impl Sending {
     /// Hands over messages while the stream takes them: one that is larger than its room goes whole, and the next waits
-    /// until there is room again. Says whether there was one.
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
+    /// until there is room again. Afterwards either a waker is left where more would come from, or nothing more comes.
+    fn poll(&mut self, cx: &mut Context<'_>) {
         while let Some(out) = &mut self.out {
             out.reserve_capacity(1);
             while out.capacity() == 0 {
@@ -130,9 +137,9 @@ impl Sending {
                     Poll::Ready(Some(Ok(_))) => {}
                     Poll::Ready(_) => {
                         self.out = None;
-                        return moved;
+                        return;
                     }
-                    Poll::Pending => return moved,
+                    Poll::Pending => return,
                 }
             }
             match self.outward.poll(cx) {
@@ -144,10 +151,8 @@ impl Sending {
                     let _ = out.send_data(Bytes::new(), true);
                     self.out = None;
                 }
-                Poll::Pending => return moved,
+                Poll::Pending => return,
             }
-            moved = true;
         }
-        moved
     }
 }

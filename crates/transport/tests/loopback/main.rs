@@ -229,3 +229,32 @@ fn what_a_stalled_peer_does_not_take_is_bounded_in_bytes() {
     }
     second.shutdown();
 }
+
+#[test]
+fn what_arrived_together_with_the_end_is_heard() {
+    let (two, url) = listener();
+    let (told, heard) = channel();
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let passing = gate.clone();
+    let on_event = move |event| {
+        if let Event::Frame { bytes, .. } = event {
+            drop(passing.read());
+            let _ = told.send(bytes);
+        }
+    };
+    let second = Peers::start(Config::new(hello(2), vec![two], vec![]), |_| Ok(()), on_event).unwrap();
+    let first = Node::start(Config::new(hello(1), vec![], vec![(StoreId(2), vec![url])]));
+    first.connected(2);
+    // The first of them stops the peer's thread; the others wait in its socket, and then the end does.
+    for n in 0..3 {
+        assert!(first.peers.send(StoreId(2), Lane::Append, numbered(n, 4)));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(first);
+    drop(closed);
+    for n in 0..3 {
+        assert_eq!(heard.recv_timeout(PATIENCE).expect("it was sent before the end"), numbered(n, 4));
+    }
+    second.shutdown();
+}
