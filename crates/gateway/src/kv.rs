@@ -74,8 +74,9 @@ pub async fn compact<B: Backend>(
 /// The first station of a put, and of everything else that touches keys: what was a message is a command with a
 /// deadline from here on.
 async fn run<B: Backend>(g: &Gateway<B>, request: Request, call: Call) -> Result<Outcome, Status> {
-    g.backend.mark(Stage::Put, u64::try_from(call.arrived.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    g.backend.call(request, call.within()).await.map_err(|e| refusal::status(&e))
+    let spent = call.arrived.elapsed();
+    g.backend.mark(Stage::Put, u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX));
+    g.backend.call(request, call.patience.saturating_sub(spent)).await.map_err(|e| refusal::status(&e))
 }
 
 fn refused(refusal: Refusal) -> Status {

@@ -45,16 +45,10 @@ pub struct Shell {
 
 impl Shell {
     async fn ask(&self, ask: ClientAsk, within: Duration) -> Result<range::Outcome> {
-        let (id, told) = self.slots.begin();
         let deadline = clock::now() + Tick(within.as_nanos() as u64);
+        let (id, told) = self.slots.begin(deadline);
         self.hand_in(id, ask, deadline)?;
-        match tokio::time::timeout(within, self.told(told)).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.slots.forget(id);
-                Err(Error::refused(Refusal::Timeout))
-            }
-        }
+        self.told(told, deadline).await
     }
 
     fn hand_in(&self, id: CallId, ask: ClientAsk, deadline: Tick) -> Result<()> {
@@ -66,7 +60,7 @@ impl Shell {
     }
 
     /// The answer; a key that is in memory is read here, one that is not by the pool.
-    async fn told(&self, told: oneshot::Receiver<Told>) -> Result<range::Outcome> {
+    async fn told(&self, told: oneshot::Receiver<Told>, deadline: Tick) -> Result<range::Outcome> {
         let gone = || Error::new(Kind::Closing, "the node is going down");
         let mut task = match told.await.map_err(|_| gone())? {
             Told::Answer(result) => return result,
@@ -75,7 +69,7 @@ impl Shell {
         if let Some(result) = task.run_from_memory() {
             return result;
         }
-        let (id, told) = self.slots.begin();
+        let (id, told) = self.slots.begin(deadline);
         task.origin = Origin::Local(id);
         self.readers.send(vec![*task]).map_err(|_| gone())?;
         match told.await.map_err(|_| gone())? {
