@@ -91,19 +91,21 @@ impl Pieces {
             return Ok(Some(self.chunk.split_to(length)));
         }
         while !self.chunk.is_empty() {
-            let wanted = match length(&self.begun, self.limit)? {
-                None => PREFIX - self.begun.len(),
-                Some(length) => PREFIX + length - self.begun.len(),
-            };
-            let piece = self.chunk.split_to(wanted.min(self.chunk.len()));
+            let piece = self.chunk.split_to(self.wanted()?.min(self.chunk.len()));
             self.begun.extend_from_slice(&piece);
-            if length(&self.begun, self.limit)? == self.begun.len().checked_sub(PREFIX) {
+            if self.wanted()? == 0 {
                 let mut message = std::mem::take(&mut self.begun).freeze();
                 message.advance(PREFIX);
                 return Ok(Some(message));
             }
         }
         Ok(None)
+    }
+
+    /// Bytes that the message that has begun, or its prefix, still lacks.
+    fn wanted(&self) -> Result<usize, Status> {
+        let length = length(&self.begun, self.limit)?;
+        Ok(length.map_or(PREFIX, |length| PREFIX + length) - self.begun.len())
     }
 }
 
