@@ -4,8 +4,8 @@
 //! the answer of each; here a call is read, answered and forgotten with plain functions over `h2`. Streaming services
 //! go through tonic's generated code (`tunnel`).
 
-use bytes::{BufMut, Bytes, BytesMut};
-use grpc::{Messages, PREFIX, trailers};
+use bytes::Bytes;
+use grpc::{Messages, trailers};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, header};
@@ -35,10 +35,7 @@ const MOST_SENT: usize = i32::MAX as usize;
 
 /// A message with its prefix.
 pub fn frame(message: &impl Message) -> Result<Bytes, Status> {
-    let length = sendable(message.encoded_len())?;
-    let mut out = BytesMut::with_capacity(PREFIX + length);
-    out.put_u8(0);
-    out.put_u32(length as u32);
+    let mut out = grpc::begin(sendable(message.encoded_len())?);
     message.encode_raw(&mut out);
     Ok(out.freeze())
 }
@@ -80,6 +77,7 @@ pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grpc::PREFIX;
     use http::HeaderValue;
     use proto::etcdserverpb::PutRequest;
     use tonic::Code;

@@ -27,4 +27,4 @@ mod message;
 pub use connection::serve;
 pub use keepalive::Keepalive;
 pub use listen::accept;
-pub use message::{GRPC, Messages, PREFIX, answers, length, refuse, response, trailers};
+pub use message::{GRPC, Messages, PREFIX, answers, begin, length, refuse, response, trailers};

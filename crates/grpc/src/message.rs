@@ -1,6 +1,6 @@
 //! gRPC's framing over one HTTP/2 stream: a flag byte, a length, a message; the outcome in the trailers.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -10,6 +10,15 @@ use tonic::{Code, Status};
 pub const PREFIX: usize = 5;
 /// The content type of requests and answers.
 pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// A buffer for one message of this length, which begins with its prefix.
+#[must_use]
+pub fn begin(length: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(PREFIX + length);
+    out.put_u8(0);
+    out.put_u32(length as u32);
+    out
+}
 
 /// The length of the message that begins here, as soon as its prefix is here.
 ///

@@ -18,7 +18,7 @@ use crate::{Hello, Lane};
 use base::codec::{get_bytes, get_u8, get_u64, put_u64};
 use base::limits::MAX_FRAME_BYTES;
 use base::{Error, Result};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 /// The one method, `rpc Exchange` of `service Peer` in proto/flotilla/peer.proto.
 pub(crate) const METHOD: &str = "/flotilla.Peer/Exchange";
@@ -114,9 +114,7 @@ impl Message {
     pub(crate) fn framed(&self) -> Bytes {
         let (len, head) = self.measure();
         let size = 1 + varint_len(len as u64) + len;
-        let mut out = BytesMut::with_capacity(grpc::PREFIX + size);
-        out.put_u8(0);
-        out.put_u32(size as u32);
+        let mut out = grpc::begin(size);
         out.put_u8(FIELD_ONE_BYTES);
         put_varint(&mut out, len as u64);
         out.put_slice(&head);
