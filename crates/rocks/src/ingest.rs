@@ -141,6 +141,8 @@ pub(crate) fn ingest(inner: &Inner, staged: Staged, clear: &[(Bytes, Bytes)], th
         options.set_move_files(true);
         let family = inner.family(engine::Cf::Data);
         latch(inner, "cannot ingest into", inner.db().ingest_external_file_cf_opts(family, &options, files))?;
+        // It took a sequence number: from now on batches say that it is durable, so that its edit of the manifest is missed.
+        write::sync_wal(inner)?;
     }
     inner.counters.ingested();
     if log.is_empty() {

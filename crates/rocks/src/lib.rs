@@ -15,9 +15,9 @@
 //!
 //! * **Atomic, prefix**: a batch is one WAL record over both families. RocksDB syncs closed WALs before it installs a
 //!   flush, so that no family can get ahead of the other on disk ([`tune`]).
-//! * **Never silent**: RocksDB is told to tolerate a torn tail only. It would still take a damaged length in the last
-//!   block of a WAL for one, and drop synced records with it, so [`wal`] reads every WAL before RocksDB does and refuses
-//!   one that has a sound record behind a bad one.
+//! * **Never silent**: [`tail`] reads every WAL before RocksDB does. What a loss of power can have left is cut off, down to
+//!   a prefix of the batches; what had been synced and is damaged or missing stops the store. Each batch says in the WAL what was
+//!   durable before it ([`wal`]), so that the two can be told apart.
 //! * **Fail-stop**: after a failed write nothing is tried again on the same files ([`write`]).
 //! * **A full disk** is not a failed write: it refuses before RocksDB meets it, because some room is kept in reserve
 //!   ([`room`]); and when others took that, too, nothing of the batch was written, and it may come again ([`error`]).
@@ -41,8 +41,9 @@ mod ingest;
 mod read;
 mod room;
 mod stats;
+mod tail;
 pub mod tune;
-pub mod wal;
+mod wal;
 mod write;
 
 pub use stats::Stats;
@@ -81,6 +82,10 @@ struct Inner {
     newest: ReadOptions,
     newest_cached: ReadOptions,
     bound: Arc<AtomicU64>,
+    /// All up to this sequence number is durable.
+    durable: AtomicU64,
+    /// What the start found torn and cut off.
+    mended: Option<String>,
     failed: AtomicBool,
     stages: AtomicU64,
     room: Room,
@@ -127,9 +132,7 @@ impl Rocks {
     pub fn open(dir: &Path, settings: &Settings) -> Result<Rocks> {
         let home = Home::enter(dir)?;
         let fresh = home.is_fresh();
-        if !fresh {
-            wal::check(&home.db())?;
-        }
+        let mended = if fresh { None } else { tail::mend(&home.db())? };
         let room = Room::new(&home.db(), settings)?;
         let bound = Arc::new(AtomicU64::new(0));
         let tables = tune::Tables::new(settings, room.capacity());
@@ -145,8 +148,12 @@ impl Rocks {
             _ => Err(Error::corrupt(format!("{}: a column family is missing", home.db().display()))),
         })?;
         home.settle()?;
+        // What was read from the WALs is in files now.
+        let durable = AtomicU64::new(db.borrow_owner().latest_sequence_number());
         let inner = Inner {
             db,
+            durable,
+            mended,
             newest: read::options(Tier::All),
             newest_cached: read::options(Tier::Cached),
             bound,
@@ -168,6 +175,11 @@ impl Rocks {
     /// What it did so far, and how it is.
     pub fn stats(&self) -> Stats {
         stats::read(&self.inner)
+    }
+
+    /// What a crash left half written in the WALs and the start cut off, if anything, in one line. Nobody was told of it.
+    pub fn mended(&self) -> Option<&str> {
+        self.inner.mended.as_deref()
     }
 
     /// Did a write fail, so that the store must be opened anew?

@@ -91,13 +91,76 @@ fn a_missing_newest_log_is_noticed() {
         let rocks = Rocks::open(dir.path(), &small()).unwrap();
         rocks.write(&put("a", &[i]), true).unwrap();
     }
-    let logs = std::fs::read_dir(dir.path().join("db")).unwrap().flatten().map(|e| e.path());
-    let newest = logs.filter(|p| p.extension().is_some_and(|x| x == "log")).max().unwrap();
+    let newest = newest(dir.path(), ".log");
     std::fs::rename(&newest, dir.path().join("kept")).unwrap();
     let text = error(dir.path());
     assert!(text.contains(".log: missing") && text.contains("MANIFEST"), "{text}");
     std::fs::rename(dir.path().join("kept"), &newest).unwrap();
     Rocks::open(dir.path(), &small()).unwrap();
+}
+
+/// The newest file of the database that has this in its name.
+fn newest(dir: &Path, part: &str) -> std::path::PathBuf {
+    let files = std::fs::read_dir(dir.join("db")).unwrap().flatten().map(|e| e.path());
+    files.filter(|p| p.to_string_lossy().contains(part)).max().unwrap()
+}
+
+/// Nothing else accounts for it: its files and what it cleared overlap, so it took sequence numbers, which are then in no file.
+#[test]
+fn a_manifest_that_lost_a_snapshot_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    let rocks = Rocks::open(dir.path(), &small()).unwrap();
+    rocks.write(&put("a", b"1"), true).unwrap();
+    let before = std::fs::metadata(newest(dir.path(), "MANIFEST-")).unwrap().len();
+    let mut stage = rocks.stage().unwrap();
+    stage.put(b"b", b"2").unwrap();
+    stage.finish().unwrap();
+    let clear = [(Bytes::from_static(b"b"), Bytes::from_static(b"c"))];
+    rocks.ingest(stage, &clear, &put("c", b"3")).unwrap();
+    rocks.write(&put("d", b"4"), true).unwrap();
+    let copy = TempDir::new().unwrap();
+    copy_dir(dir.path(), copy.path());
+    let whole = TempDir::new().unwrap();
+    copy_dir(copy.path(), whole.path());
+    let manifest = std::fs::File::options().write(true).open(newest(copy.path(), "MANIFEST-")).unwrap();
+    assert!(manifest.metadata().unwrap().len() > before);
+    manifest.set_len(before).unwrap();
+    let text = error(copy.path());
+    assert!(text.contains(".log: batches are missing before the one, and it had been synced, at offset"), "{text}");
+    let rocks = Rocks::open(whole.path(), &small()).unwrap();
+    assert_eq!(rocks.mended(), None);
+    assert_eq!(rocks.get(Cf::Data, b"b").unwrap().as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn an_emptied_sector_is_cut_off_if_nobody_was_told_and_refused_otherwise() {
+    for told in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let rocks = Rocks::open(dir.path(), &small()).unwrap();
+        rocks.write(&put("a", &[1; 2000]), true).unwrap();
+        let begin = std::fs::metadata(newest(dir.path(), ".log")).unwrap().len() as usize;
+        rocks.write(&put("b", &[2; 2000]), told).unwrap();
+        rocks.write(&put("c", &[3; 2000]), false).unwrap();
+        let copy = TempDir::new().unwrap();
+        copy_dir(dir.path(), copy.path());
+        let path = newest(copy.path(), ".log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[begin.next_multiple_of(512)..][..512].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        if told {
+            let text = error(copy.path());
+            assert!(text.contains("checksum mismatch, and it had been synced, at offset"), "{text}");
+            continue;
+        }
+        let rocks = Rocks::open(copy.path(), &small()).unwrap();
+        assert!(rocks.mended().unwrap().contains(&format!("cut to {begin} bytes")), "{:?}", rocks.mended());
+        let there = |key: &[u8]| rocks.get(Cf::Data, key).unwrap().is_some();
+        assert_eq!([there(b"a"), there(b"b"), there(b"c")], [true, false, false]);
+        rocks.write(&put("d", b"4"), true).unwrap();
+        drop(rocks);
+        let rocks = Rocks::open(copy.path(), &small()).unwrap();
+        assert!(rocks.mended().is_none() && rocks.get(Cf::Data, b"d").unwrap().is_some(), "and it goes on");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Writing: one batch, one WAL record, at most one fsync; and no second try after a failure.
 
-use crate::{Inner, stats};
+use crate::{Inner, stats, wal};
 use base::{Error, Kind, Result};
 use engine::{Batch, Cf, Op};
 use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, properties as property};
@@ -9,13 +9,15 @@ use std::time::Instant;
 
 /// What a record of a WriteBatch costs beside key and value, at most: tag, family, two lengths.
 const RECORD_OVERHEAD: usize = 12;
+/// What a WriteBatch costs beside its records, at most: sequence number, count and mark.
+const BATCH_OVERHEAD: usize = 32;
 
 pub(crate) fn write(inner: &Inner, batch: &Batch, sync: bool) -> Result<()> {
     check_sound(inner)?;
     if batch.is_empty() {
         return if sync { sync_log(inner) } else { Ok(()) };
     }
-    inner.room.take(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD)?;
+    inner.room.take(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD + BATCH_OVERHEAD)?;
     let started = Instant::now();
     latch(inner, "cannot write to", inner.db().write(to_rocks(inner, batch)))?;
     if sync {
@@ -36,8 +38,11 @@ pub(crate) fn sync_log(inner: &Inner) -> Result<()> {
 
 /// A call of its own, also for what was just written: a write with `sync` closes no WAL that a memtable's switch left behind,
 /// and as long as there is one, each tells the manifest of it again, with an fsync of its own.
-fn sync_wal(inner: &Inner) -> Result<()> {
-    latch(inner, "cannot sync", inner.db().flush_wal(true))
+pub(crate) fn sync_wal(inner: &Inner) -> Result<()> {
+    let written = inner.db().latest_sequence_number();
+    latch(inner, "cannot sync", inner.db().flush_wal(true))?;
+    inner.durable.fetch_max(written, Ordering::AcqRel);
+    Ok(())
 }
 
 pub(crate) fn check_sound(inner: &Inner) -> Result<()> {
@@ -61,7 +66,8 @@ pub(crate) fn latch<T>(inner: &Inner, what: &str, result: std::result::Result<T,
 }
 
 fn to_rocks(inner: &Inner, batch: &Batch) -> WriteBatch {
-    let mut to = WriteBatch::with_capacity_bytes(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD + 12);
+    let mut to = WriteBatch::with_capacity_bytes(batch.bytes() + batch.ops().len() * RECORD_OVERHEAD + BATCH_OVERHEAD);
+    to.put_log_data(wal::mark(inner.durable.load(Ordering::Acquire)));
     for op in batch.ops() {
         match op {
             Op::Put(cf, key, value) => to.put_cf(inner.family(*cf), key, value),

@@ -1,6 +1,6 @@
 //! Processes killed under load. A child writes a history that can be told again from its length; the parent kills it at
-//! a random moment, in half of the rounds also takes a random part of what was not yet synced off the WAL, as a loss of
-//! power would, opens the store and compares every record.
+//! a random moment, in half of the rounds also takes a random part of what was not yet synced off the WAL, or empties sectors
+//! of it, as a loss of power would, opens the store and compares every record.
 //!
 //! `FLOTILLA_CRASH_ROUNDS=300 cargo test --release -p flotilla-rocks --test crash` for the long form.
 
@@ -10,6 +10,7 @@ use base::{Revision, Rng};
 use engine::{Cf, Engine};
 use rocks::{Rocks, Settings};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -118,17 +119,37 @@ impl Drop for Writer {
     }
 }
 
-/// Takes a random part of what was not synced off the newest WAL. What was said to be durable stays.
-fn lose_power(dir: &Path, durable: &Durable, rng: &mut Rng) -> bool {
+/// What a loss of power did to what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Loss {
+    /// It ends early.
+    Cut,
+    /// Some sectors of it never reached the disk.
+    Holes,
+}
+
+/// What a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// Takes a random part of what was not synced from the newest WAL. What was said to be durable stays.
+fn lose_power(dir: &Path, durable: &Durable, rng: &mut Rng) -> Option<Loss> {
     let (name, length) = newest_wal(dir);
     let synced = if name == durable.wal { durable.length } else { 0 };
     if name < durable.wal || length <= synced {
-        return false;
+        return None;
     }
     let path = dir.join("db").join(name);
     let file = std::fs::File::options().write(true).open(path).expect("the WAL");
-    file.set_len(rng.between(synced, length)).expect("cut");
-    true
+    if rng.chance(500_000) {
+        file.set_len(rng.between(synced, length)).expect("cut");
+        return Some(Loss::Cut);
+    }
+    for _ in 0..=rng.below(3) {
+        let sector = rng.between(synced / SECTOR, length.div_ceil(SECTOR));
+        let (begin, end) = (synced.max(sector * SECTOR), length.min((sector + 1) * SECTOR));
+        file.write_all_at(&vec![0; (end - begin) as usize], begin).expect("emptied");
+    }
+    Some(Loss::Holes)
 }
 
 #[test]
@@ -137,7 +158,7 @@ fn what_is_found_is_a_prefix_and_holds_everything_durable() {
         return;
     }
     let mut rng = Rng::new(seed());
-    let (mut cut, mut unsynced, mut torn, mut lived) = (0, 0, 0, 0);
+    let (mut cut, mut holes, mut mended, mut unsynced, mut torn, mut lived) = (0, 0, 0, 0, 0, 0);
     let rounds = rounds(40);
     let mut dir = tempfile::TempDir::new().expect("a directory");
     let mut model = Model::default();
@@ -148,10 +169,13 @@ fn what_is_found_is_a_prefix_and_holds_everything_durable() {
         }
         let writer = Writer::start(dir.path());
         let durable = writer.kill_after(Duration::from_micros(rng.below(120_000)));
-        if rng.chance(500_000) && lose_power(dir.path(), &durable, &mut rng) {
-            cut += 1;
+        match rng.chance(500_000).then(|| lose_power(dir.path(), &durable, &mut rng)).flatten() {
+            Some(Loss::Cut) => cut += 1,
+            Some(Loss::Holes) => holes += 1,
+            None => {}
         }
         let rocks = Rocks::open(dir.path(), &in_parts()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+        mended += u64::from(rocks.mended().is_some());
         let (log, data) = (count(&rocks, Cf::Log).expect("reads"), count(&rocks, Cf::Data).expect("reads"));
         assert!(data >= durable.step, "round {round}: step {} was durable, {data} are there", durable.step);
         torn += u64::from(log != data);
@@ -163,9 +187,11 @@ fn what_is_found_is_a_prefix_and_holds_everything_durable() {
         assert!(found == model.records, "round {round}: not the state after {data} steps: {}", diff(&found, &model));
     }
     println!(
-        "{rounds} kills, {cut} with a cut WAL, {unsynced} unsynced steps found, {torn} torn ingestions, {lived} steps"
+        "{rounds} kills, {cut} with a cut WAL, {holes} with holes in it, {mended} mended; {unsynced} unsynced steps found, \
+         {torn} torn ingestions, {lived} steps"
     );
-    assert!(rounds < 20 || (cut > 0 && unsynced > 0 && lived > 100), "the rounds must hit something");
+    let hit = cut > 0 && holes > 0 && mended > 0 && unsynced > 0 && lived > 100;
+    assert!(rounds < 20 || hit, "the rounds must hit something");
 }
 
 fn diff(found: &std::collections::BTreeMap<(Cf, bytes::Bytes), bytes::Bytes>, model: &Model) -> String {

@@ -44,6 +44,9 @@ pub fn run(settings: Settings) -> Result<(), Complaint> {
     let client_listeners = bind(&settings.listen.clients, "--listen-client-urls")?;
     let metrics_listeners = bind(&settings.listen.metrics, "--listen-metrics-urls")?;
     let engine = Rocks::open(&settings.data_dir, &rocks::Settings::default()).map_err(closed)?;
+    if let Some(mended) = engine.mended() {
+        tracing::warn!("{mended}");
+    }
     let founded = found::found(&engine, &settings)?;
     let node = open(&settings, &engine)?;
     tracing::info!(

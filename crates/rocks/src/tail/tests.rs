@@ -1,0 +1,234 @@
+//! Stores made of a manifest and WALs, damaged in all the ways that a loss of power and a bad disk know.
+
+use super::*;
+use crate::wal::made::{append, batch};
+use tempfile::TempDir;
+
+/// A store of which files reach up to `last`, and whose families need the WAL `log` and later ones.
+struct Store {
+    dir: TempDir,
+}
+
+impl Store {
+    fn new(log: u8, last: u8) -> Store {
+        let store = Store { dir: TempDir::new().unwrap() };
+        let mut manifest = Vec::new();
+        append(&mut manifest, &[2, log, 3, 99, 4, last]);
+        fs::write(store.dir.path().join("MANIFEST-000001"), manifest).unwrap();
+        fs::write(store.dir.path().join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        store
+    }
+
+    fn path(&self, log: u64) -> PathBuf {
+        self.dir.path().join(format!("{log:06}.log"))
+    }
+
+    /// Writes a WAL of batches of ten changes, each some sectors long, given by first number and mark. Returns where they begin,
+    /// and where the last one ends.
+    fn wal(&self, log: u64, batches: &[(u64, u64)]) -> Vec<usize> {
+        let (mut bytes, mut starts) = (Vec::new(), vec![0]);
+        for (first, durable) in batches {
+            append(&mut bytes, &batch(*first, 10, *durable, 3000));
+            starts.push(bytes.len());
+        }
+        fs::write(self.path(log), bytes).unwrap();
+        starts
+    }
+
+    fn change(&self, log: u64, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(self.path(log)).unwrap();
+        change(&mut bytes);
+        fs::write(self.path(log), bytes).unwrap();
+    }
+
+    fn lengths(&self, upto: u64) -> Vec<usize> {
+        (1..=upto).filter_map(|log| fs::metadata(self.path(log)).ok()).map(|m| m.len() as usize).collect()
+    }
+
+    fn mend(&self) -> Result<Option<String>> {
+        let found = mend(self.dir.path());
+        if let Ok(Some(_)) = &found {
+            assert_eq!(mend(self.dir.path()).unwrap(), None, "once is enough");
+        }
+        found
+    }
+
+    fn refused(&self, upto: u64) -> String {
+        let before = self.lengths(upto);
+        let text = self.mend().expect_err("refused").text;
+        assert_eq!(self.lengths(upto), before, "what is refused stays as it is");
+        text
+    }
+}
+
+/// Empties the sector in the middle of what begins and ends here.
+fn hole(bytes: &mut [u8], begin: usize, end: usize) {
+    let sector = (begin + end) / 2 / 512 * 512;
+    bytes[sector..sector + 512].fill(0);
+}
+
+#[test]
+fn sound_logs_are_left_alone() {
+    let store = Store::new(1, 0);
+    let first = store.wal(1, &[(1, 0), (11, 10), (21, 20)]);
+    let second = store.wal(2, &[(31, 20), (41, 20)]);
+    assert_eq!(store.mend().unwrap(), None);
+    assert_eq!(store.lengths(2), [first[3], second[2]]);
+}
+
+#[test]
+fn a_tail_that_ends_early_is_cut_to_whole_batches() {
+    for cut_off in [1, 500, 2999] {
+        let store = Store::new(1, 0);
+        let at = store.wal(1, &[(1, 0), (11, 10), (21, 10)]);
+        store.change(1, |b| b.truncate(at[3] - cut_off));
+        assert!(store.mend().unwrap().unwrap().contains("000001.log: what was written last"));
+        assert_eq!(store.lengths(1), [at[2]]);
+    }
+}
+
+/// Pages reach the disk in any order: of four batches since the last sync the second is not whole.
+#[test]
+fn a_hole_in_what_was_not_synced_takes_what_is_behind_with_it() {
+    let store = Store::new(1, 0);
+    let at = store.wal(1, &[(1, 0), (11, 10), (21, 10), (31, 10)]);
+    store.wal(2, &[(41, 10)]);
+    store.change(1, |b| hole(b, at[2], at[3]));
+    assert!(store.mend().unwrap().unwrap().contains("checksum mismatch"));
+    assert_eq!(store.lengths(2), [at[2], 0]);
+    // The sector that was lost begins before the batch.
+    let store = Store::new(1, 0);
+    let at = store.wal(1, &[(1, 0), (11, 10), (21, 10), (31, 10)]);
+    store.change(1, |b| b[at[2]..at[2].next_multiple_of(512)].fill(0));
+    assert!(store.mend().unwrap().unwrap().contains("sound ones behind"));
+    assert_eq!(store.lengths(1), [at[2]]);
+    // Or in the middle of its header.
+    let store = Store::new(1, 0);
+    let mut bytes = Vec::new();
+    append(&mut bytes, &batch(1, 10, 0, 479));
+    assert_eq!(bytes.len(), 509);
+    append(&mut bytes, &batch(11, 10, 10, 1000));
+    append(&mut bytes, &batch(21, 10, 10, 10));
+    bytes[512..1024].fill(0);
+    fs::write(store.path(1), bytes).unwrap();
+    store.mend().unwrap().unwrap();
+    assert_eq!(store.lengths(1), [509]);
+}
+
+#[test]
+fn a_hole_in_what_was_synced_is_rot() {
+    // The batch behind it was written after a sync that covered it; or one in the next WAL was.
+    let store = Store::new(1, 0);
+    let at = store.wal(1, &[(1, 0), (11, 10), (21, 20)]);
+    store.change(1, |b| hole(b, at[1], at[2]));
+    assert!(store.refused(1).contains("and it had been synced, at offset"), "a mark of 20 tells of 11 to 20");
+    let store = Store::new(1, 0);
+    let at = store.wal(1, &[(1, 0), (11, 10)]);
+    store.wal(2, &[(21, 10), (31, 20)]);
+    store.change(1, |b| hole(b, at[1], at[2]));
+    assert!(store.refused(2).contains("000001.log"));
+    // It was closed before a flush.
+    let store = Store::new(2, 0);
+    let at = store.wal(1, &[(1, 0), (11, 10)]);
+    store.wal(2, &[]);
+    store.change(1, |b| hole(b, at[1], at[2]));
+    assert!(store.refused(2).contains("000001.log: checksum mismatch"));
+}
+
+#[test]
+fn a_changed_bit_is_rot_wherever_it_is() {
+    for (bit, in_batch) in (0..7 * 8 + 30).flat_map(|bit| (0..3).map(move |b| (bit, b))) {
+        let store = Store::new(1, 0);
+        let at = store.wal(1, &[(1, 0), (11, 0), (21, 0)]);
+        store.change(1, |b| b[at[in_batch] + bit / 8] ^= 1 << (bit % 8));
+        // The length of the last record may now reach beyond the end: that looks like a tail that was never finished.
+        match store.mend() {
+            Err(e) => assert!(e.text.contains("at offset"), "{}", e.text),
+            Ok(mended) => assert!(in_batch == 2 && (4 * 8..6 * 8).contains(&bit) && mended.is_some(), "bit {bit}"),
+        }
+    }
+}
+
+#[test]
+fn without_the_end_of_a_wal_the_next_one_goes_too_if_nobody_was_told() {
+    for cut_off in [0, 700] {
+        let store = Store::new(1, 0);
+        let at = store.wal(1, &[(1, 0), (11, 10), (21, 10)]);
+        store.wal(2, &[(31, 10), (41, 10)]);
+        store.wal(3, &[]);
+        store.change(1, |b| b.truncate(at[2] + cut_off));
+        store.mend().unwrap().unwrap();
+        assert_eq!(store.lengths(3), [at[2], 0, 0]);
+    }
+    // A later batch knows that what is gone was durable.
+    for cut_off in [0, 700] {
+        let store = Store::new(1, 0);
+        let at = store.wal(1, &[(1, 0), (11, 10), (21, 10)]);
+        store.wal(2, &[(31, 10), (41, 40)]);
+        store.change(1, |b| b.truncate(at[2] + cut_off));
+        assert!(store.refused(2).contains("it had been synced"));
+    }
+}
+
+#[test]
+fn a_wal_may_go_on_exactly_where_the_one_before_is_torn() {
+    // What did not fit on the disk is written to the next one; the old one may outlive a flush.
+    for log in [1, 2] {
+        let store = Store::new(log, 10);
+        let at = store.wal(1, &[(1, 0), (11, 10), (21, 10)]);
+        store.change(1, |b| b.truncate(at[3] - 1));
+        let second = store.wal(2, &[(21, 10), (31, 30)]);
+        assert_eq!(store.mend().unwrap(), None);
+        assert_eq!(store.lengths(2), [at[3] - 1, second[2]]);
+    }
+}
+
+#[test]
+fn numbers_that_files_account_for_are_not_missing() {
+    // 11 was taken by an ingestion: everything before it was synced, and it was durable at once.
+    let store = Store::new(1, 11);
+    store.wal(1, &[(1, 0), (12, 11)]);
+    assert_eq!(store.mend().unwrap(), None);
+    // The manifest has lost its last edit, and with it the snapshot that was taken in.
+    let store = Store::new(1, 0);
+    store.wal(1, &[(1, 0), (12, 11)]);
+    assert!(store.refused(1).contains("batches are missing before the one, and it had been synced,"));
+    // The WALs before it are gone because files have what was in them; or they should be there.
+    let store = Store::new(2, 20);
+    store.wal(2, &[(21, 10)]);
+    assert_eq!(store.mend().unwrap(), None);
+    let store = Store::new(2, 10);
+    store.wal(2, &[(21, 20)]);
+    assert!(store.refused(2).contains("batches are missing"));
+}
+
+#[test]
+fn what_is_older_than_an_ingestion_was_synced() {
+    let store = Store::new(1, 11);
+    let at = store.wal(1, &[(1, 0), (12, 11)]);
+    store.change(1, |b| hole(b, at[0], at[1]));
+    assert!(store.refused(1).contains("it had been synced"), "what is behind goes on where the files end");
+}
+
+#[test]
+fn a_missing_newest_wal_is_missed() {
+    let store = Store::new(3, 30);
+    store.wal(2, &[(21, 20)]);
+    assert!(store.refused(2).contains("000003.log: missing, or a later one"));
+}
+
+#[test]
+fn a_rotten_manifest_is_refused_and_one_that_cannot_be_read_is_left_to_rocksdb() {
+    let store = Store::new(1, 0);
+    store.wal(1, &[(1, 0)]);
+    let path = store.dir.path().join("MANIFEST-000001");
+    let mut bytes = fs::read(&path).unwrap();
+    append(&mut bytes, &[3, 100]);
+    bytes[9] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(store.refused(1).contains("MANIFEST-000001"));
+    fs::remove_file(&path).unwrap();
+    store.change(1, |b| b.truncate(100));
+    assert_eq!(store.mend().unwrap(), None);
+    assert_eq!(store.lengths(1), [100]);
+}
