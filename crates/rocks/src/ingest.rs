@@ -140,7 +140,14 @@ pub(crate) fn ingest(inner: &Inner, staged: Staged, clear: &[(Bytes, Bytes)], th
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         let family = inner.family(engine::Cf::Data);
-        latch(inner, "cannot ingest into", inner.db().ingest_external_file_cf_opts(family, &options, files))?;
+        let before = inner.db().latest_sequence_number();
+        let result = inner.db().ingest_external_file_cf_opts(family, &options, files);
+        if result.is_err() && inner.db().latest_sequence_number() != before {
+            // RocksDB has used up sequence numbers that no file holds (`db_impl.cc`, after `LogAndApply`). A batch behind them
+            // would look like one whose predecessors are lost, so there must be none, also if the disk was merely full.
+            inner.failed.store(true, Ordering::Release);
+        }
+        latch(inner, "cannot ingest into", result)?;
         // It took a sequence number: from now on batches say that it is durable, so that its edit of the manifest is missed.
         write::sync_wal(inner)?;
     }

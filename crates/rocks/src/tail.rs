@@ -8,29 +8,35 @@
 //!
 //! * **Marks.** Each batch says up to which sequence number all was durable when it was written. One behind the damage
 //!   whose mark reaches what is missing proves that this had been synced.
-//! * **The manifest** says from which WAL on each family is needed, and the last sequence number in any file. RocksDB syncs all
-//!   WALs before the first, and what is in files is durable: damage there is rot. A number that is in neither the files nor the WALs is missing.
+//! * **The manifest** says from which WAL on each family is needed, and the last sequence number in any file. RocksDB syncs
+//!   all WALs before the first when it flushes, and what is in files is durable: damage there is rot. A number that is neither
+//!   in a file nor in a WAL is missing.
 //! * **Holes.** A disk writes whole sectors. A fragment that is complete, does not sum up and has no empty sector was
 //!   written and has changed since.
 //!
-//! RocksDB itself would take less and notice less: of a torn tail it knows only that a file ends in a record, a damaged
-//! length is one to it, and that the manifest lost its last edits or that there should be a later WAL it cannot see. With one
-//! family flushed further than the other it opens happily.
+//! RocksDB itself drops a record with which a file ends, and that is left to it: it may have noted how long the file was, and
+//! refuses a shorter one. It would take a damaged length for such an end, and drop synced records with it; and it does not notice
+//! that the manifest lost its last edits, or that there should be a later WAL: with one family flushed further than the other
+//! it opens happily.
 //!
-//! The last batch of the newest WAL can still vanish without a word, cut off or emptied; that is noticed by the peers, who
-//! remember what was acknowledged (protocols §9).
+//! Synced batches with which the newest WAL ends can still vanish without a word, cut off or emptied, if no whole batch behind
+//! them has a later mark, also when a snapshot was taken in after them; that is noticed by the peers, who remember what was
+//! acknowledged (protocols §9).
 
 use crate::error::from_io;
-use crate::wal::{Batch, Damage, Edit, Found, walk};
+use crate::wal::{Batch, Damage, Edit, Found, Log, walk};
 use base::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Cuts off what was never synced and is not whole. Says what it did, or why it refuses: the file and the offset.
+/// Cuts off what was never synced and is not whole, as far as RocksDB does not drop it by itself. Says what is gone, or why
+/// it refuses: the file and the offset.
 pub(crate) fn mend(db: &Path) -> Result<Option<String>> {
-    let logs = logs(db)?;
+    let mut logs = logs(db)?;
     let Some(manifest) = Manifest::read(db)? else { return Ok(None) };
     manifest.check_newest(db, logs.last().map_or(0, |(number, _)| *number))?;
+    // RocksDB does not read them: an old one that outlived its removal may be torn in any way.
+    logs.retain(|(number, _)| *number >= manifest.keep);
     let mut judge = Judge { manifest: &manifest, reached: 0, broken: None, alone: false };
     for (number, path) in &logs {
         let bytes = fs::read(path).map_err(|e| from_io("cannot read", path, &e))?;
@@ -41,14 +47,11 @@ pub(crate) fn mend(db: &Path) -> Result<Option<String>> {
     for (_, path) in logs.iter().rev().take_while(|(number, _)| *number > broken.log) {
         cut(path, 0)?;
     }
-    cut(&broken.path, broken.keep)?;
-    Ok(Some(format!(
-        "{}: what was written last had not been synced and is gone: {} at offset {}, cut to {} bytes",
-        broken.path.display(),
-        broken.why,
-        broken.at,
-        broken.keep
-    )))
+    if broken.what != Some(Damage::End) {
+        cut(&broken.path, broken.keep)?;
+    }
+    let (path, why) = (broken.path.display(), broken.why());
+    Ok(Some(format!("{path}: {why} at offset {}; it was never synced and is gone, with what was behind it", broken.at)))
 }
 
 fn cut(path: &Path, length: usize) -> Result<()> {
@@ -77,8 +80,12 @@ fn logs(db: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// What the manifest says.
 struct Manifest {
     path: PathBuf,
-    /// A WAL with this number or a later one was there when it was written, and all before had been synced.
-    log: u64,
+    /// A WAL with this number or a later one was there when it was written.
+    newest: u64,
+    /// All WALs before this one had been synced, for a flush.
+    synced: u64,
+    /// WALs before this one are not needed.
+    keep: u64,
     /// The last sequence number in any file.
     last: u64,
 }
@@ -89,15 +96,19 @@ impl Manifest {
         let name = fs::read_to_string(db.join("CURRENT")).unwrap_or_default();
         let path = db.join(name.trim());
         let Ok(bytes) = fs::read(&path) else { return Ok(None) };
-        let mut manifest = Manifest { path, log: 0, last: 0 };
-        walk(&bytes, &mut |found| {
+        let mut manifest = Manifest { path, newest: 0, synced: 0, keep: 0, last: 0 };
+        walk(Log::Manifest, &bytes, &mut |found| {
             match found {
                 Found::Record { head, .. } => {
                     let edit = Edit::read(head);
-                    manifest.log = manifest.log.max(edit.log.unwrap_or(0));
+                    let log = edit.log.unwrap_or(0);
+                    manifest.newest = manifest.newest.max(log);
+                    // A manifest begins with the state in memory, where empty families need no WAL that is still to be synced.
+                    manifest.synced = manifest.synced.max(if edit.changes { log } else { 0 });
+                    manifest.keep = manifest.keep.max(edit.keep.unwrap_or(0));
                     manifest.last = manifest.last.max(edit.last.unwrap_or(0));
                 }
-                Found::Damage { what: Damage::End, .. } => {}
+                Found::Damage { what: Damage::End | Damage::Empty, .. } => {}
                 Found::Damage { at, what, .. } => return Err(refuse(&manifest.path, at, words(what))),
             }
             Ok(())
@@ -106,10 +117,10 @@ impl Manifest {
     }
 
     fn check_newest(&self, db: &Path, newest: u64) -> Result<()> {
-        if newest >= self.log {
+        if newest >= self.newest {
             return Ok(());
         }
-        let path = db.join(format!("{:06}.log", self.log));
+        let path = db.join(format!("{:06}.log", self.newest));
         let manifest = self.path.display();
         Err(Error::corrupt(format!("{}: missing, or a later one, though {manifest} needs it", path.display())))
     }
@@ -122,6 +133,7 @@ fn refuse(path: &Path, at: usize, why: &str) -> Error {
 fn words(what: Damage) -> &'static str {
     match what {
         Damage::End => "a record without its end",
+        Damage::Empty => "no record",
         Damage::Length => "a damaged record with sound ones behind it",
         Damage::Checksum => "checksum mismatch",
         Damage::Foreign => "a record of a kind that is never written",
@@ -134,7 +146,8 @@ struct Broken {
     path: PathBuf,
     /// Where the damage, or the first batch behind missing ones, begins.
     at: usize,
-    why: &'static str,
+    /// `None`: batches are missing.
+    what: Option<Damage>,
     /// Bytes of that WAL that are whole batches of the prefix.
     keep: usize,
     /// The first sequence number that is missing, or a later one if an ingestion may have taken numbers in between.
@@ -142,8 +155,12 @@ struct Broken {
 }
 
 impl Broken {
+    fn why(&self) -> &'static str {
+        self.what.map_or("batches are missing before the one", words)
+    }
+
     fn was_synced(&self) -> Error {
-        refuse(&self.path, self.at, &format!("{}, and it had been synced,", self.why))
+        refuse(&self.path, self.at, &format!("{}, and it had been synced,", self.why()))
     }
 }
 
@@ -160,7 +177,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn take(&mut self, log: u64, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut keep = 0;
-        walk(bytes, &mut |found| match found {
+        walk(Log::Wal, bytes, &mut |found| match found {
             Found::Record { start, end, head } => {
                 let Some(batch) = Batch::read(head) else {
                     return Err(refuse(path, start, "a batch without a number"));
@@ -180,7 +197,7 @@ impl Judge<'_> {
 
     fn batch(&mut self, batch: &Batch, (log, path, at): (u64, &Path, usize), keep: usize) -> Result<()> {
         let alone = std::mem::replace(&mut self.alone, false);
-        if alone && self.broken.as_ref().is_some_and(|b| b.why == words(Damage::End)) && batch.first == self.reached {
+        if alone && batch.first == self.reached && self.broken.as_ref().is_some_and(|b| b.what == Some(Damage::End)) {
             // What could not be appended, the disk being full, or an earlier start dropped: nothing is missing.
             self.broken = None;
         }
@@ -191,7 +208,7 @@ impl Judge<'_> {
             }
             None => {
                 let (path, lost) = (path.to_path_buf(), self.missing());
-                self.broken = Some(Broken { log, path, at, why: "batches are missing before the one", keep, lost });
+                self.broken = Some(Broken { log, path, at, what: None, keep, lost });
             }
             // It goes on where the files end, so what is missing is older than they are.
             Some(broken) if alone && batch.first <= broken.lost => return Err(broken.was_synced()),
@@ -208,15 +225,15 @@ impl Judge<'_> {
             return Ok(());
         }
         let torn = match what {
-            Damage::End => true,
-            Damage::Length | Damage::Checksum => hole && log >= self.manifest.log,
+            Damage::End | Damage::Empty => true,
+            Damage::Length | Damage::Checksum => hole && log >= self.manifest.synced,
             Damage::Foreign => false,
         };
         if !torn {
             return Err(refuse(path, at, words(what)));
         }
         let (path, lost) = (path.to_path_buf(), self.missing());
-        self.broken = Some(Broken { log, path, at, why: words(what), keep, lost });
+        self.broken = Some(Broken { log, path, at, what: Some(what), keep, lost });
         self.alone = true;
         Ok(())
     }

@@ -28,6 +28,8 @@ const HEAD: usize = 256;
 const LOG_DATA: u8 = 3;
 const MARK: u8 = b'S';
 const MARK_BYTES: usize = 9;
+/// Sequence number, count and mark.
+const BATCH_HEAD: usize = 8 + 4 + 2 + MARK_BYTES;
 
 /// What a batch says in the WAL, and nowhere else, about what was durable before it.
 pub(crate) fn mark(durable: u64) -> [u8; MARK_BYTES] {
@@ -64,6 +66,10 @@ impl Batch {
 pub(crate) struct Edit {
     /// The oldest WAL that a column family needs.
     pub(crate) log: Option<u64>,
+    /// The oldest WAL that is needed at all; older ones are not read.
+    pub(crate) keep: Option<u64>,
+    /// It changes files; otherwise it is a part of the state with which a manifest begins.
+    pub(crate) changes: bool,
     /// The last sequence number in any file so far.
     pub(crate) last: Option<u64>,
 }
@@ -94,6 +100,8 @@ impl Edit {
             let Ok(number) = base::codec::get_u64(&mut rest) else { break };
             match tag {
                 LOG_NUMBER => found.log = Some(number),
+                LOG_TO_KEEP => found.keep = Some(number),
+                NEXT_FILE => found.changes = true,
                 LAST_SEQUENCE => found.last = Some(number),
                 _ => {}
             }
@@ -105,13 +113,15 @@ impl Edit {
 /// Why a fragment cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Damage {
-    /// The log ends inside a record, or what is there is no fragment; nothing sound is behind it.
+    /// The log ends inside a record.
     End,
-    /// What is there is no fragment, but sound ones are behind it.
+    /// What is there is no fragment, and nothing sound is behind it.
+    Empty,
+    /// What is there is no fragment, or one that belongs to no record, but sound ones are behind it.
     Length,
     /// A complete fragment that is not what was written.
     Checksum,
-    /// A fragment of a log that was used again: there are none here.
+    /// A fragment of a kind that is never written here, such as of a log that was used again.
     Foreign,
 }
 
@@ -142,7 +152,10 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
         return Fragment::Bad(Damage::Foreign);
     }
     let end = at + HEADER + length;
-    if end > bytes.len() || end > at - at % BLOCK + BLOCK || (kind == 0 && length == 0) {
+    if end > at - at % BLOCK + BLOCK || (kind == 0 && length == 0) {
+        return Fragment::Bad(Damage::Empty);
+    }
+    if end > bytes.len() {
         return Fragment::Bad(Damage::End);
     }
     let stored = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
@@ -150,16 +163,37 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
     if stored != crc.rotate_right(15).wrapping_add(0xa282_ead8) {
         return Fragment::Bad(Damage::Checksum);
     }
+    if !(1..=4).contains(&kind) {
+        return Fragment::Bad(Damage::Foreign);
+    }
     Fragment::Sound { kind, payload: &bytes[at + HEADER..end], end }
 }
 
-/// Where the next sound fragment is: anywhere behind this place.
-fn next_sound(bytes: &[u8], at: usize) -> Option<usize> {
-    // Zeros sum up to nothing that could be told from chance; a real fragment has a type.
+/// Where the next sound fragment is, anywhere behind this place. What a value holds may look like one, so it must also be
+/// where RocksDB would have put it and, if it is known which number comes next, go on from there.
+fn next_sound(bytes: &[u8], at: usize, next: Option<u64>) -> Option<usize> {
     (at + 1..bytes.len()).find(|&p| {
-        bytes.get(p + 6).is_some_and(|kind| (1..=4).contains(kind))
-            && matches!(fragment(bytes, p), Fragment::Sound { .. })
+        // Zeros sum up to nothing that could be told from chance; a real fragment has a type.
+        if !bytes.get(p + 6).is_some_and(|kind| (1..=4).contains(kind)) {
+            return false;
+        }
+        let Fragment::Sound { kind, payload, end } = fragment(bytes, p) else { return false };
+        let (opens, fills) = (p.is_multiple_of(BLOCK), end.is_multiple_of(BLOCK));
+        match kind {
+            1 => goes_on(payload, next, p - at),
+            2 => fills && (payload.len() < BATCH_HEAD || goes_on(payload, next, p - at)),
+            3 => opens && fills,
+            _ => opens,
+        }
     })
+}
+
+/// Can this batch have been written behind the number `next`, with so many bytes of others in between?
+fn goes_on(payload: &[u8], next: Option<u64>, between: usize) -> bool {
+    let Some(next) = next else { return true };
+    // A change takes more than a byte, an ingestion a number for each of its files.
+    let most = next.saturating_add(between as u64 + (1 << 16));
+    Batch::read(payload).is_some_and(|batch| (next..=most).contains(&batch.first) && batch.durable < batch.first)
 }
 
 /// Is a sector of this stretch empty, as far as it lies behind the begin?
@@ -170,11 +204,21 @@ fn has_hole(bytes: &[u8], begin: usize, end: usize) -> bool {
     })
 }
 
+/// Which of the two it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Log {
+    Wal,
+    Manifest,
+}
+
 /// Tells what a log holds, from its begin to its end or to the first error of `each`. Behind damage it goes on with the
 /// next sound fragment.
-pub(crate) fn walk(bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
     // The record whose fragments are being joined: its begin and first bytes.
     let mut open: Option<(usize, Vec<u8>)> = None;
+    // Fragments of a record whose first one was damaged.
+    let mut resumed = false;
+    let mut next = None;
     let mut at = 0;
     while at < bytes.len() {
         let left = BLOCK - at % BLOCK;
@@ -184,12 +228,21 @@ pub(crate) fn walk(bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) 
         }
         match fragment(bytes, at) {
             Fragment::Sound { kind, payload, end } => {
-                if matches!(kind, 1 | 2) {
-                    open = Some((at, Vec::new()));
+                let begins = !matches!(kind, 3 | 4);
+                if begins == open.is_some() && !resumed {
+                    // RocksDB: "partial record without end", "missing start of fragmented record".
+                    let at = open.as_ref().map_or(at, |(start, _)| *start);
+                    each(Found::Damage { at, what: Damage::Length, hole: false })?;
+                }
+                if begins {
+                    (open, resumed) = (Some((at, Vec::new())), false);
                 }
                 if let Some((start, head)) = &mut open {
                     head.extend_from_slice(&payload[..payload.len().min(HEAD.saturating_sub(head.len()))]);
-                    if matches!(kind, 1 | 4) {
+                    if !matches!(kind, 2 | 3) {
+                        if log == Log::Wal {
+                            next = Batch::read(head).map(|batch| batch.next);
+                        }
                         each(Found::Record { start: *start, end, head })?;
                         open = None;
                     }
@@ -197,12 +250,12 @@ pub(crate) fn walk(bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) 
                 at = end;
             }
             Fragment::Bad(what) => {
-                let next = next_sound(bytes, at);
-                let what = if what == Damage::End && next.is_some() { Damage::Length } else { what };
-                let end = next.unwrap_or(bytes.len());
+                let behind = next_sound(bytes, at, next);
+                let missing = matches!(what, Damage::End | Damage::Empty);
+                let what = if missing && behind.is_some() { Damage::Length } else { what };
+                let end = behind.unwrap_or(bytes.len());
                 each(Found::Damage { at, what, hole: has_hole(bytes, at, end) })?;
-                open = None;
-                at = end;
+                (open, resumed, at) = (None, true, end);
             }
         }
     }
@@ -268,7 +321,7 @@ mod tests {
     /// What is in it: records by their begin, damage by its kind and begin.
     fn read(bytes: &[u8]) -> (Vec<usize>, Option<(Damage, usize)>) {
         let (mut records, mut damage) = (Vec::new(), None);
-        let told = walk(bytes, &mut |found| {
+        let told = walk(Log::Wal, bytes, &mut |found| {
             match found {
                 Found::Record { start, .. } => records.push(start),
                 Found::Damage { at, what, .. } => drop(damage.get_or_insert((what, at))),
@@ -299,14 +352,15 @@ mod tests {
 
     #[test]
     fn the_manifest_says_which_log_is_needed_and_how_far_the_files_go() {
-        let both = |log, last| Edit { log, last };
-        assert_eq!(Edit::read(&[2, 68, 3, 70, 4, 99, 103, 0]), both(Some(68), Some(99)));
-        assert_eq!(Edit::read(&[0x81, 0x40, 2, b'i', b'd', 1, 1, b'c', 2, 0x80, 1, 3, 9]), both(Some(128), None));
+        let edit = |log, keep, last| Edit { log, keep, changes: true, last };
+        assert_eq!(Edit::read(&[2, 68, 3, 70, 4, 99, 103, 0]), edit(Some(68), None, Some(99)));
+        assert_eq!(Edit::read(&[0x81, 0x40, 2, b'i', b'd', 1, 1, b'c', 2, 0x80, 1, 3, 9]), edit(Some(128), None, None));
+        assert_eq!(Edit::read(&[2, 68]), Edit { log: Some(68), ..Edit::default() }, "a family, as a manifest begins");
         let whole = [9, 0, 3, 70, 0x80 | 75, 1, 2, 10, 5, 4, 7, 103, 0];
-        assert_eq!(Edit::read(&whole), both(None, Some(7)), "whatever else may come before it");
-        assert_eq!(Edit::read(&whole[..6]), both(None, None));
-        assert_eq!(Edit::read(&[103, 2, 68, 4, 9]), both(None, None), "not behind what is not known here");
-        assert_eq!(Edit::read(&[0x81, 0x40, 200, b'i']), both(None, None));
+        assert_eq!(Edit::read(&whole), edit(None, Some(5), Some(7)), "whatever else may come before it");
+        assert_eq!(Edit::read(&whole[..6]), edit(None, None, None));
+        assert_eq!(Edit::read(&[103, 2, 68, 4, 9]), Edit::default(), "not behind what is not known here");
+        assert_eq!(Edit::read(&[0x81, 0x40, 200, b'i']), Edit::default());
     }
 
     #[test]
@@ -317,7 +371,7 @@ mod tests {
         }
         let mut zeros = bytes.clone();
         zeros.extend([0; 100]);
-        assert_eq!(read(&zeros).1, Some((Damage::End, bytes.len())), "room that was allocated ahead");
+        assert_eq!(read(&zeros).1, Some((Damage::Empty, bytes.len())), "room that was allocated ahead");
     }
 
     #[test]
@@ -327,7 +381,8 @@ mod tests {
             let mut rotten = bytes.clone();
             rotten[bit / 8] ^= 1 << (bit % 8);
             let (records, damage) = read(&rotten);
-            assert!(damage.is_some_and(|(what, at)| what != Damage::End && at <= bit / 8), "bit {bit}: {damage:?}");
+            let found = |(what, at)| !matches!(what, Damage::End | Damage::Empty) && at <= bit / 8;
+            assert!(damage.is_some_and(found), "bit {bit}: {damage:?}");
             assert_eq!(records.last(), Some(&starts[2]), "bit {bit}: it goes on behind");
         }
     }
@@ -364,6 +419,38 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_its_first_or_last_fragment_is_damaged() {
+        for (kinds, what) in [([1, 4, 1], Damage::Length), ([2, 1, 1], Damage::Length), ([1, 1, 2], Damage::End)] {
+            let mut bytes = Vec::new();
+            let mut starts = Vec::new();
+            for (i, kind) in kinds.into_iter().enumerate() {
+                starts.push(bytes.len());
+                push(&mut bytes, kind, &batch(10 + i as u64, 1, 9, 20));
+            }
+            let odd = kinds.iter().position(|kind| *kind != 1).unwrap();
+            assert_eq!(read(&bytes).1, Some((what, starts[odd])), "{kinds:?}");
+        }
+    }
+
+    /// A value may hold a log. Only what goes on from the last sound batch is one of ours.
+    #[test]
+    fn what_a_value_holds_is_not_taken_for_a_record() {
+        let mut log = Vec::new();
+        (0..9).for_each(|i| append(&mut log, &batch(500_000 + i, 1, 100, 20)));
+        let mut forged = Vec::new();
+        (0..9).for_each(|_| append(&mut forged, &batch(12, 1, u64::MAX, 20)));
+        push(&mut forged, 4, b"the last fragment of a record, but not at the begin of a block");
+        for value in [log, forged] {
+            let mut bytes = Vec::new();
+            append(&mut bytes, &batch(10, 2, 9, 20));
+            let start = bytes.len();
+            append(&mut bytes, &[&batch(12, 2, 9, 20)[..], &value[..], &[0; 100][..]].concat());
+            bytes.truncate(bytes.len() - 100);
+            assert_eq!(read(&bytes), (vec![0], Some((Damage::End, start))));
+        }
+    }
+
+    #[test]
     fn a_hole_is_an_empty_sector_behind_the_begin_of_the_damage() {
         let holes = |zeros: std::ops::Range<usize>| {
             let mut bytes = Vec::new();
@@ -372,7 +459,7 @@ mod tests {
             push(&mut bytes, 1, &batch(3, 1, 0, 10));
             bytes[zeros].fill(0);
             let mut holes = Vec::new();
-            let told = walk(&bytes, &mut |found| {
+            let told = walk(Log::Wal, &bytes, &mut |found| {
                 if let Found::Damage { hole, .. } = found {
                     holes.push(hole);
                 }
