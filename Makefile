@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test unit-short sim-fresh museum-short build setup setup-test peers format clippy unit tidy ratchet sim-short processes api cluster \
-	conformance readme sim sim-debug museum explore mutants bench compare
+	conformance readme sim sim-debug museum explore mutants bench compare profile
 
 # RocksDB takes a quarter of an hour to compile on two cores, so it is kept outside the clone and compiled once: one
 # profile (release) for everything, and always the same choice of packages, because cargo gives shared dependencies the
@@ -177,3 +177,8 @@ bench: setup
 compare: setup-test peers
 	@$(CARGO) build $(ALL) --bin flotilla-compare
 	@"$(CARGO_TARGET_DIR)/release/flotilla-compare" $(ARGS)
+
+# Measures benches/profile/flotilla.profdata anew, by which the compiler lays out branches: after large changes, and when
+# dependencies or the compiler have changed (docs/decisions/0016).
+profile: setup
+	@sh benches/profile/measure.sh

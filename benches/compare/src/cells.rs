@@ -22,6 +22,8 @@ const ALL: [Cell; 6] = [
     Cell { verb: Verb::Put, clients: 1 },
     Cell { verb: Verb::Put, clients: 64 },
 ];
+/// Measured only if they are named.
+const MORE: [Cell; 2] = [Cell { verb: Verb::Mixed, clients: 64 }, Cell { verb: Verb::Txn, clients: 64 }];
 
 /// Connections of 64 clients.
 const CONNECTIONS: usize = 8;
@@ -46,8 +48,9 @@ impl Cell {
         if names.is_empty() {
             return Ok(ALL.to_vec());
         }
-        let known = || ALL.iter().map(Cell::to_string).collect::<Vec<_>>().join(", ");
-        let find = |name: &String| ALL.into_iter().find(|cell| cell.to_string() == *name);
+        let all = || ALL.into_iter().chain(MORE);
+        let known = || all().map(|cell| cell.to_string()).collect::<Vec<_>>().join(", ");
+        let find = |name: &String| all().find(|cell| cell.to_string() == *name);
         names.iter().map(|name| find(name).ok_or_else(|| format!("no cell {name}; there are {}", known()))).collect()
     }
 }
@@ -113,7 +116,7 @@ impl fmt::Display for Measured {
 fn plan(system: &System, cell: Cell, options: &Options) -> Plan {
     let keys = Keys { prefixes: options.prefix.clone(), size: 8, space: options.keys, sequential: false };
     let load =
-        Load { verb: cell.verb, keys, value: Load::value(VALUE), limit: LIMIT, serializable: false, read_percent: 0 };
+        Load { verb: cell.verb, keys, value: Load::value(VALUE), limit: LIMIT, serializable: false, read_percent: 50 };
     Plan {
         endpoints: system.endpoints.clone(),
         conns: CONNECTIONS.min(cell.clients),

@@ -47,7 +47,7 @@ pub struct Options {
     /// Keys written before the measurements
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
-    /// Cells to measure, such as put-64,get-1 [default: all]
+    /// Cells to measure, such as put-64,get-1; mixed-64 and txn-64 only if named [default: all others]
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
     /// Prefixes of keys, comma separated; the keys are spread over them
