@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` runs a three-node cluster, `make test` is everything that CI runs.
-# The others are longer lanes, run by hand: sim, museum, explore, mutants, bench, compare.
+# The others are longer lanes, run by hand: sim, museum, explore, mutants, bench, compare, profile.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -26,7 +26,7 @@ say = @printf '\n== %s\n' "$(1)"
 help:
 	@echo "make demo   a three-node cluster with temporary data, and three commands to try"
 	@echo "make test   format, lints, all tests, simulated and real faults: what CI runs"
-	@echo "also: sim [SEED=n TRACE=1 | SEEDS=n MINUTES=m], museum, explore, mutants SHARD=k/n, bench, compare"
+	@echo "also: sim [SEED=n TRACE=1 | SEEDS=n MINUTES=m], museum, explore, mutants SHARD=k/n, bench, compare, profile"
 
 ## the two commands
 

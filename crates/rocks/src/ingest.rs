@@ -10,7 +10,7 @@
 //! manifest, which it syncs: that edit is the moment at which data, position and cleared spans change together.
 
 use crate::Inner;
-use crate::error::from_io;
+use crate::error::{from_io, from_rocks};
 use crate::write::{self, check_sound, latch};
 use base::{Error, Kind, Result};
 use bytes::Bytes;
@@ -142,24 +142,30 @@ pub(crate) fn ingest(inner: &Inner, staged: Staged, clear: &[(Bytes, Bytes)], th
         let family = inner.family(engine::Cf::Data);
         let before = inner.db().latest_sequence_number();
         let result = inner.db().ingest_external_file_cf_opts(family, &options, files);
-        if result.is_err() && inner.db().latest_sequence_number() != before {
+        if let Err(e) = &result
+            && inner.db().latest_sequence_number() != before
+        {
             // RocksDB has used up sequence numbers that no file holds (`db_impl.cc`, after `LogAndApply`). A batch behind them
             // would look like one whose predecessors are lost, so there must be none, also if the disk was merely full.
-            inner.failed.store(true, Ordering::Release);
+            let what = "an ingestion is not in and has used up sequence numbers";
+            return Err(half_done(inner, what, &from_rocks("cannot ingest into", &inner.home.db(), e)));
         }
         latch(inner, "cannot ingest into", result)?;
         // It took a sequence number: from now on batches say that it is durable, so that its edit of the manifest is missed.
-        write::sync_wal(inner)?;
+        write::sync_wal(inner).map_err(|e| half_done(inner, "an ingestion is in and could not be synced", &e))?;
     }
     inner.counters.ingested();
     if log.is_empty() {
         return Ok(());
     }
-    write::write(inner, &log, true).map_err(|e| {
-        // The data are in, so "nothing was written, try again" would be a lie: only a boot can put this right.
-        inner.failed.store(true, Ordering::Release);
-        Error::new(Kind::Disk, format!("an ingestion is in and its part of the log is not: {}", e.text))
-    })
+    write::write(inner, &log, true)
+        .map_err(|e| half_done(inner, "an ingestion is in and its part of the log is not", &e))
+}
+
+/// "Nothing was written, try again" would be a lie: only a boot can put this right.
+fn half_done(inner: &Inner, what: &str, error: &Error) -> Error {
+    inner.failed.store(true, Ordering::Release);
+    Error::new(Kind::Disk, format!("{what}; the store must be opened anew: {}", error.text))
 }
 
 /// Spans to clear first, then one change per key.

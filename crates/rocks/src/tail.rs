@@ -108,7 +108,7 @@ impl Manifest {
                     manifest.keep = manifest.keep.max(edit.keep.unwrap_or(0));
                     manifest.last = manifest.last.max(edit.last.unwrap_or(0));
                 }
-                Found::Damage { what: Damage::End | Damage::Empty, .. } => {}
+                Found::Damage { what: Damage::End, .. } | Found::Damage { what: Damage::Empty, hole: true, .. } => {}
                 Found::Damage { at, what, .. } => return Err(refuse(&manifest.path, at, words(what))),
             }
             Ok(())
@@ -177,7 +177,9 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn take(&mut self, log: u64, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut keep = 0;
-        walk(Log::Wal, bytes, &mut |found| match found {
+        // Of the first WAL it is not known how much of it is in files.
+        let next = Some(self.reached).filter(|reached| *reached > 0);
+        walk(Log::Wal(next), bytes, &mut |found| match found {
             Found::Record { start, end, head } => {
                 let Some(batch) = Batch::read(head) else {
                     return Err(refuse(path, start, "a batch without a number"));
@@ -221,20 +223,23 @@ impl Judge<'_> {
     }
 
     fn damage(&mut self, what: Damage, hole: bool, (log, path, at): (u64, &Path, usize), keep: usize) -> Result<()> {
-        if self.broken.is_some() {
+        // Behind a file that ends too early a WAL may still prove to be one that goes on exactly there.
+        if self.broken.as_ref().is_some_and(|broken| !self.alone || broken.log == log) {
             return Ok(());
         }
         let torn = match what {
-            Damage::End | Damage::Empty => true,
-            Damage::Length | Damage::Checksum => hole && log >= self.manifest.synced,
+            Damage::End => true,
+            Damage::Empty | Damage::Length | Damage::Checksum => hole && log >= self.manifest.synced,
             Damage::Foreign => false,
         };
         if !torn {
             return Err(refuse(path, at, words(what)));
         }
-        let (path, lost) = (path.to_path_buf(), self.missing());
-        self.broken = Some(Broken { log, path, at, what: Some(what), keep, lost });
-        self.alone = true;
+        if self.broken.is_none() {
+            let (path, lost) = (path.to_path_buf(), self.missing());
+            self.broken = Some(Broken { log, path, at, what: Some(what), keep, lost });
+            self.alone = true;
+        }
         Ok(())
     }
 }

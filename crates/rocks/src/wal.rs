@@ -169,9 +169,12 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
     Fragment::Sound { kind, payload: &bytes[at + HEADER..end], end }
 }
 
+/// The number that comes next at some offset.
+pub(crate) type Next = Option<(u64, usize)>;
+
 /// Where the next sound fragment is, anywhere behind this place. What a value holds may look like one, so it must also be
-/// where RocksDB would have put it and, if it is known which number comes next, go on from there.
-fn next_sound(bytes: &[u8], at: usize, next: Option<u64>) -> Option<usize> {
+/// where RocksDB would have put it and, if it is known which number came next, go on from there.
+fn next_sound(bytes: &[u8], at: usize, next: Next) -> Option<usize> {
     (at + 1..bytes.len()).find(|&p| {
         // Zeros sum up to nothing that could be told from chance; a real fragment has a type.
         if !bytes.get(p + 6).is_some_and(|kind| (1..=4).contains(kind)) {
@@ -180,19 +183,19 @@ fn next_sound(bytes: &[u8], at: usize, next: Option<u64>) -> Option<usize> {
         let Fragment::Sound { kind, payload, end } = fragment(bytes, p) else { return false };
         let (opens, fills) = (p.is_multiple_of(BLOCK), end.is_multiple_of(BLOCK));
         match kind {
-            1 => goes_on(payload, next, p - at),
-            2 => fills && (payload.len() < BATCH_HEAD || goes_on(payload, next, p - at)),
+            1 => goes_on(payload, next, p),
+            2 => fills && (payload.len() < BATCH_HEAD || goes_on(payload, next, p)),
             3 => opens && fills,
             _ => opens,
         }
     })
 }
 
-/// Can this batch have been written behind the number `next`, with so many bytes of others in between?
-fn goes_on(payload: &[u8], next: Option<u64>, between: usize) -> bool {
-    let Some(next) = next else { return true };
+/// Can this batch have been written at this offset?
+fn goes_on(payload: &[u8], next: Next, at: usize) -> bool {
+    let Some((next, from)) = next else { return true };
     // A change takes more than a byte, an ingestion a number for each of its files.
-    let most = next.saturating_add(between as u64 + (1 << 16));
+    let most = next.saturating_add((at - from) as u64 + (1 << 16));
     Batch::read(payload).is_some_and(|batch| (next..=most).contains(&batch.first) && batch.durable < batch.first)
 }
 
@@ -207,18 +210,22 @@ fn has_hole(bytes: &[u8], begin: usize, end: usize) -> bool {
 /// Which of the two it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Log {
-    Wal,
+    /// With the number that comes next, if that is known.
+    Wal(Option<u64>),
     Manifest,
 }
 
 /// Tells what a log holds, from its begin to its end or to the first error of `each`. Behind damage it goes on with the
 /// next sound fragment.
 pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
+    let mut next = match log {
+        Log::Wal(next) => next.map(|number| (number, 0)),
+        Log::Manifest => None,
+    };
     // The record whose fragments are being joined: its begin and first bytes.
     let mut open: Option<(usize, Vec<u8>)> = None;
     // Fragments of a record whose first one was damaged.
     let mut resumed = false;
-    let mut next = None;
     let mut at = 0;
     while at < bytes.len() {
         let left = BLOCK - at % BLOCK;
@@ -240,8 +247,8 @@ pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Re
                 if let Some((start, head)) = &mut open {
                     head.extend_from_slice(&payload[..payload.len().min(HEAD.saturating_sub(head.len()))]);
                     if !matches!(kind, 2 | 3) {
-                        if log == Log::Wal {
-                            next = Batch::read(head).map(|batch| batch.next);
+                        if log != Log::Manifest {
+                            next = Batch::read(head).map(|batch| (batch.next, end));
                         }
                         each(Found::Record { start: *start, end, head })?;
                         open = None;
@@ -265,214 +272,7 @@ pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Re
     }
 }
 
-/// Logs as RocksDB writes them.
 #[cfg(test)]
-pub(crate) mod made {
-    use super::*;
-
-    /// Appends one fragment.
-    pub(crate) fn push(bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-        let mut body = vec![kind];
-        body.extend_from_slice(payload);
-        let crc = crc32c::crc32c(&body).rotate_right(15).wrapping_add(0xa282_ead8);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(&(payload.len() as u16).to_le_bytes());
-        bytes.extend_from_slice(&body);
-    }
-
-    /// Appends a record, in as many fragments as it takes.
-    pub(crate) fn append(bytes: &mut Vec<u8>, mut payload: &[u8]) {
-        for first in [true, false].into_iter().chain(std::iter::repeat(false)) {
-            let left = BLOCK - bytes.len() % BLOCK;
-            if left < HEADER {
-                bytes.extend(std::iter::repeat_n(0, left));
-            }
-            let room = BLOCK - bytes.len() % BLOCK - HEADER;
-            let (part, rest) = payload.split_at(payload.len().min(room));
-            let kind = match (first, rest.is_empty()) {
-                (true, true) => 1,
-                (true, false) => 2,
-                (false, false) => 3,
-                (false, true) => 4,
-            };
-            push(bytes, kind, part);
-            payload = rest;
-            if rest.is_empty() {
-                return;
-            }
-        }
-    }
-
-    pub(crate) fn batch(first: u64, count: u32, durable: u64, filler: usize) -> Vec<u8> {
-        let mut payload = first.to_le_bytes().to_vec();
-        payload.extend_from_slice(&count.to_le_bytes());
-        payload.extend_from_slice(&[LOG_DATA, MARK_BYTES as u8]);
-        payload.extend_from_slice(&mark(durable));
-        payload.extend(std::iter::repeat_n(b'x', filler));
-        payload
-    }
-}
-
+pub(crate) mod made;
 #[cfg(test)]
-mod tests {
-    use super::made::{append, batch, push};
-    use super::*;
-
-    /// What is in it: records by their begin, damage by its kind and begin.
-    fn read(bytes: &[u8]) -> (Vec<usize>, Option<(Damage, usize)>) {
-        let (mut records, mut damage) = (Vec::new(), None);
-        let told = walk(Log::Wal, bytes, &mut |found| {
-            match found {
-                Found::Record { start, .. } => records.push(start),
-                Found::Damage { at, what, .. } => drop(damage.get_or_insert((what, at))),
-            }
-            Ok(())
-        });
-        told.expect("nobody refuses");
-        (records, damage)
-    }
-
-    fn three() -> (Vec<u8>, [usize; 3]) {
-        let (mut bytes, mut starts) = (Vec::new(), [0; 3]);
-        for (i, start) in starts.iter_mut().enumerate() {
-            *start = bytes.len();
-            append(&mut bytes, &batch(10 + 2 * i as u64, 2, 9, 20));
-        }
-        (bytes, starts)
-    }
-
-    #[test]
-    fn sound_logs_are_read_to_the_end() {
-        let (bytes, starts) = three();
-        assert_eq!(read(&bytes), (starts.to_vec(), None));
-        assert_eq!(read(&[]), (vec![], None));
-        assert_eq!(Batch::read(&batch(10, 2, 9, 0)), Some(Batch { first: 10, next: 12, durable: 9 }));
-        assert_eq!(Batch::read(&[0; 12]).map(|b| b.durable), Some(u64::MAX), "no mark: it must not be dropped");
-    }
-
-    #[test]
-    fn the_manifest_says_which_log_is_needed_and_how_far_the_files_go() {
-        let edit = |log, keep, last| Edit { log, keep, changes: true, last };
-        assert_eq!(Edit::read(&[2, 68, 3, 70, 4, 99, 103, 0]), edit(Some(68), None, Some(99)));
-        assert_eq!(Edit::read(&[0x81, 0x40, 2, b'i', b'd', 1, 1, b'c', 2, 0x80, 1, 3, 9]), edit(Some(128), None, None));
-        assert_eq!(Edit::read(&[2, 68]), Edit { log: Some(68), ..Edit::default() }, "a family, as a manifest begins");
-        let whole = [9, 0, 3, 70, 0x80 | 75, 1, 2, 10, 5, 4, 7, 103, 0];
-        assert_eq!(Edit::read(&whole), edit(None, Some(5), Some(7)), "whatever else may come before it");
-        assert_eq!(Edit::read(&whole[..6]), edit(None, None, None));
-        assert_eq!(Edit::read(&[103, 2, 68, 4, 9]), Edit::default(), "not behind what is not known here");
-        assert_eq!(Edit::read(&[0x81, 0x40, 200, b'i']), Edit::default());
-    }
-
-    #[test]
-    fn a_torn_tail_is_torn() {
-        let (bytes, starts) = three();
-        for cut in starts[2] + 1..bytes.len() {
-            assert_eq!(read(&bytes[..cut]), (starts[..2].to_vec(), Some((Damage::End, starts[2]))), "cut at {cut}");
-        }
-        let mut zeros = bytes.clone();
-        zeros.extend([0; 100]);
-        assert_eq!(read(&zeros).1, Some((Damage::Empty, bytes.len())), "room that was allocated ahead");
-    }
-
-    #[test]
-    fn every_flipped_bit_before_the_last_record_is_found() {
-        let (bytes, starts) = three();
-        for bit in 0..starts[2] * 8 {
-            let mut rotten = bytes.clone();
-            rotten[bit / 8] ^= 1 << (bit % 8);
-            let (records, damage) = read(&rotten);
-            let found = |(what, at)| !matches!(what, Damage::End | Damage::Empty) && at <= bit / 8;
-            assert!(damage.is_some_and(found), "bit {bit}: {damage:?}");
-            assert_eq!(records.last(), Some(&starts[2]), "bit {bit}: it goes on behind");
-        }
-    }
-
-    #[test]
-    fn a_kind_that_is_never_written_is_rot_even_in_a_torn_tail() {
-        let (mut bytes, starts) = three();
-        for kind in [5, 6, 7, 8, 11, 131] {
-            bytes[starts[2] + 6] = kind;
-            for cut in [bytes.len(), bytes.len() - 1, starts[2] + HEADER] {
-                assert_eq!(read(&bytes[..cut]).1, Some((Damage::Foreign, starts[2])), "kind {kind}, cut to {cut}");
-            }
-        }
-    }
-
-    #[test]
-    fn records_cross_blocks_and_are_found_in_later_ones() {
-        let mut bytes = Vec::new();
-        append(&mut bytes, &batch(5, 1, 0, BLOCK - 2 * HEADER - 23 - 4));
-        let second = bytes.len();
-        // Four bytes of payload fit; the record goes on in the next block.
-        append(&mut bytes, &batch(6, 3, 0, 100));
-        assert_eq!(read(&bytes), (vec![0, second], None));
-        assert_eq!(read(&bytes[..BLOCK]), (vec![0], Some((Damage::End, second))), "a first fragment alone");
-        assert_eq!(read(&bytes[..BLOCK + 3]).1, Some((Damage::End, BLOCK)));
-        let end = bytes.len();
-        append(&mut bytes, &batch(9, 1, 0, 3 * BLOCK));
-        bytes[second + HEADER] ^= 1;
-        assert_eq!(
-            read(&bytes),
-            (vec![0, end], Some((Damage::Checksum, second))),
-            "without its first fragment a record is none"
-        );
-    }
-
-    #[test]
-    fn a_record_without_its_first_or_last_fragment_is_damaged() {
-        for (kinds, what) in [([1, 4, 1], Damage::Length), ([2, 1, 1], Damage::Length), ([1, 1, 2], Damage::End)] {
-            let mut bytes = Vec::new();
-            let mut starts = Vec::new();
-            for (i, kind) in kinds.into_iter().enumerate() {
-                starts.push(bytes.len());
-                push(&mut bytes, kind, &batch(10 + i as u64, 1, 9, 20));
-            }
-            let odd = kinds.iter().position(|kind| *kind != 1).unwrap();
-            assert_eq!(read(&bytes).1, Some((what, starts[odd])), "{kinds:?}");
-        }
-    }
-
-    /// A value may hold a log. Only what goes on from the last sound batch is one of ours.
-    #[test]
-    fn what_a_value_holds_is_not_taken_for_a_record() {
-        let mut log = Vec::new();
-        (0..9).for_each(|i| append(&mut log, &batch(500_000 + i, 1, 100, 20)));
-        let mut forged = Vec::new();
-        (0..9).for_each(|_| append(&mut forged, &batch(12, 1, u64::MAX, 20)));
-        push(&mut forged, 4, b"the last fragment of a record, but not at the begin of a block");
-        for value in [log, forged] {
-            let mut bytes = Vec::new();
-            append(&mut bytes, &batch(10, 2, 9, 20));
-            let start = bytes.len();
-            append(&mut bytes, &[&batch(12, 2, 9, 20)[..], &value[..], &[0; 100][..]].concat());
-            bytes.truncate(bytes.len() - 100);
-            assert_eq!(read(&bytes), (vec![0], Some((Damage::End, start))));
-        }
-    }
-
-    #[test]
-    fn a_hole_is_an_empty_sector_behind_the_begin_of_the_damage() {
-        let holes = |zeros: std::ops::Range<usize>| {
-            let mut bytes = Vec::new();
-            append(&mut bytes, &batch(1, 1, 0, 700));
-            append(&mut bytes, &batch(2, 1, 0, 3000));
-            push(&mut bytes, 1, &batch(3, 1, 0, 10));
-            bytes[zeros].fill(0);
-            let mut holes = Vec::new();
-            let told = walk(Log::Wal, &bytes, &mut |found| {
-                if let Found::Damage { hole, .. } = found {
-                    holes.push(hole);
-                }
-                Ok(())
-            });
-            told.expect("nobody refuses");
-            holes
-        };
-        assert_eq!(holes(0..0), []);
-        assert_eq!(holes(1024..1536), [true]);
-        assert_eq!(holes(1025..1536), [false], "a sector is written whole or not at all");
-        assert_eq!(holes(730..1024), [true], "the second record begins at 730; before it the sector is as it was");
-        assert_eq!(holes(731..1024), [false]);
-        assert_eq!(holes(512..1024), [true], "also what is before it was lost");
-    }
-}
+mod tests;
