@@ -155,6 +155,12 @@ impl<E: Engine> Node<E> {
             marker!("call.part of an earlier round");
             return;
         }
+        // Nothing may have been written between two rounds, so that both have the same X, and something compacted.
+        let sums = |o: &Outcome| matches!(o.answer, Answer::Hash { compacted: from, .. } if from != *compacted);
+        if result.as_ref().is_ok_and(sums) && !base::bug!("hash-of-two-compactions") {
+            marker!("call.hash of an earlier compaction");
+            return;
+        }
         p.asked = None;
         match result {
             Ok(Outcome { answer: Answer::Settled { index }, .. }) => {

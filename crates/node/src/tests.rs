@@ -377,6 +377,32 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
     assert!(matches!(n.calls.open[&CallId(8)].state, State::Parked(_)));
 }
 
+/// A call that begins anew while nothing is written has the same X again. Its sum is over what lies above one compaction.
+#[test]
+fn a_late_hash_from_before_a_compaction_is_not_added_to_those_from_after_it() {
+    let mut n = node(3);
+    let part = PartState {
+        range: RangeId(2),
+        spec: Spec::Hash { span: Span::users(), at: Revision(9) },
+        asked: Some(StoreId(2)),
+        asked_at: Tick::ms(2),
+        retry_at: Tick::ms(3),
+        here: false,
+        settled: None,
+        done: None,
+    };
+    let state = State::Parts { x: Revision(9), compacted: Revision(8), parts: vec![part] };
+    n.calls.put(CallId(8), Call { ask: ClientAsk::Hash(Revision::ZERO), deadline: Tick::FAR, state, misled: false });
+    let mut hears = |compacted| {
+        let answer = Answer::Hash { hash: compacted, compacted: Revision(compacted) };
+        n.part_answered(CallId(8), 0, Ok(Outcome { revision: Revision(9), answer }));
+        let State::Parts { parts, .. } = &n.calls.open[&CallId(8)].state else { panic!("still in parts") };
+        (parts[0].done.is_some(), parts[0].asked)
+    };
+    assert_eq!(hears(7), (false, Some(StoreId(2))), "7 was compacted when it was asked; now it is 8");
+    assert_eq!(hears(8), (true, None));
+}
+
 #[test]
 fn nothing_is_kept_of_the_parts_of_a_call_that_has_ended() {
     let mut n = node(3);
@@ -907,6 +933,7 @@ fn each_of_these_tests_fails_when_its_bug_is_planted() {
         ("any-write-ends-the-writing-bound", an_earlier_write_does_not_end_the_bound_that_a_later_one_carries),
         ("snapshot-sent-without-a-pin", the_bound_waits_while_a_snapshot_is_sent),
         ("only-the-newest-revision-meets-the-floor", a_transaction_that_reads_below_the_bound_asks_for_a_new_x),
+        ("hash-of-two-compactions", a_late_hash_from_before_a_compaction_is_not_added_to_those_from_after_it),
         ("parts-of-two-revisions", a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing),
         ("bounds-of-another-command", what_is_current_is_told_to_the_command_that_asked),
         ("lease-outlives-leadership", a_leadership_that_ends_takes_back_what_rests_on_its_lease),

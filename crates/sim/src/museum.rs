@@ -120,6 +120,7 @@ pub const TESTS: &[(&str, &[&str])] = &[
             "depth-forgotten-with-the-next-life",
             "frame-too-large-to-send",
             "hash-below-the-floor",
+            "hash-of-two-compactions",
             "lapse-unnoticed",
             "late-answer-ends-an-ingest",
             "lease-outlives-leadership",
