@@ -55,6 +55,13 @@ fn rocksdb_is_compiled_once() {
     let asked = |verb: &str, more: &[&str]| closure(&graph(top, verb, &[all.as_slice(), more].concat()));
     let demo = asked("build", &["--bin", "flotilla"]);
     assert!(demo.len() > 20, "RocksDB is in the binary: {demo:?}");
+    // What benches/profile/rustc gives a profile to depends on that file, and so would RocksDB.
+    let manifest = std::fs::read_to_string(top.join("Cargo.toml")).expect("a manifest");
+    let sections = manifest.lines().filter_map(|l| l.strip_prefix("[profile.release.package.")?.strip_suffix(']'));
+    for package in sections.filter(|p| *p != "librocksdb-sys") {
+        let below: Vec<_> = demo.iter().filter(|unit| unit.contains(&format!("#{package}@"))).collect();
+        assert!(below.is_empty(), "RocksDB's build rests on {package}, which gets a profile: {below:#?}");
+    }
     let lanes = [("test", &[][..]), ("check", &["--all-targets"]), ("build", &["--bin", "flotilla-compare"])];
     for (verb, more) in lanes {
         let found = asked(verb, more);

@@ -12,7 +12,7 @@
 use crate::Inner;
 use crate::error::{from_io, from_rocks};
 use crate::write::{self, check_sound, latch};
-use base::{Error, Kind, Result};
+use base::{Error, Result};
 use bytes::Bytes;
 use engine::{Batch, Op, Stage};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
@@ -165,7 +165,7 @@ pub(crate) fn ingest(inner: &Inner, staged: Staged, clear: &[(Bytes, Bytes)], th
 /// "Nothing was written, try again" would be a lie: only a boot can put this right.
 fn half_done(inner: &Inner, what: &str, error: &Error) -> Error {
     inner.failed.store(true, Ordering::Release);
-    Error::new(Kind::Disk, format!("{what}; the store must be opened anew: {}", error.text))
+    Error::new(error.kind.clone(), format!("{what}; the store must be opened anew: {}", error.text))
 }
 
 /// Spans to clear first, then one change per key.

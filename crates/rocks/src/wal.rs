@@ -169,8 +169,8 @@ fn fragment(bytes: &[u8], at: usize) -> Fragment<'_> {
     Fragment::Sound { kind, payload: &bytes[at + HEADER..end], end }
 }
 
-/// The number that comes next at some offset.
-pub(crate) type Next = Option<(u64, usize)>;
+/// The number that came next at some offset; `None` for an offset in an earlier log: between them any number may be missing.
+type Next = Option<(u64, Option<usize>)>;
 
 /// Where the next sound fragment is, anywhere behind this place. What a value holds may look like one, so it must also be
 /// where RocksDB would have put it and, if it is known which number came next, go on from there.
@@ -195,7 +195,7 @@ fn next_sound(bytes: &[u8], at: usize, next: Next) -> Option<usize> {
 fn goes_on(payload: &[u8], next: Next, at: usize) -> bool {
     let Some((next, from)) = next else { return true };
     // A change takes more than a byte, an ingestion a number for each of its files.
-    let most = next.saturating_add((at - from) as u64 + (1 << 16));
+    let most = from.map_or(u64::MAX, |from| next.saturating_add((at - from) as u64 + (1 << 16)));
     Batch::read(payload).is_some_and(|batch| (next..=most).contains(&batch.first) && batch.durable < batch.first)
 }
 
@@ -219,7 +219,7 @@ pub(crate) enum Log {
 /// next sound fragment.
 pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
     let mut next = match log {
-        Log::Wal(next) => next.map(|number| (number, 0)),
+        Log::Wal(next) => next.map(|number| (number, None)),
         Log::Manifest => None,
     };
     // The record whose fragments are being joined: its begin and first bytes.
@@ -248,7 +248,7 @@ pub(crate) fn walk(log: Log, bytes: &[u8], each: &mut dyn FnMut(Found<'_>) -> Re
                     head.extend_from_slice(&payload[..payload.len().min(HEAD.saturating_sub(head.len()))]);
                     if !matches!(kind, 2 | 3) {
                         if log != Log::Manifest {
-                            next = Batch::read(head).map(|batch| (batch.next, end));
+                            next = Batch::read(head).map(|batch| (batch.next, Some(end)));
                         }
                         each(Found::Record { start: *start, end, head })?;
                         open = None;

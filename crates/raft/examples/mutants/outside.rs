@@ -52,10 +52,11 @@ pub fn copy_tree(to: &Path) {
     let files = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).output().expect("git lists files");
     for file in String::from_utf8(files.stdout).expect("names are UTF-8").lines() {
         // one that is listed and was deleted is not copied
-        if let Ok(bytes) = std::fs::read(file) {
+        if Path::new(file).exists() {
             let to = to.join(file);
             std::fs::create_dir_all(to.parent().expect("a file is in a folder")).expect("writable");
-            std::fs::write(to, bytes).expect("writable");
+            // With its mode: cargo runs one of them.
+            std::fs::copy(file, to).expect("writable");
         }
     }
 }

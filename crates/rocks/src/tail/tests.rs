@@ -152,6 +152,16 @@ fn several_holes_are_one_loss_and_a_later_mark_is_still_found() {
     }
 }
 
+/// However much is missing before it, a mark tells.
+#[test]
+fn a_hole_at_the_begin_of_a_wal_does_not_hide_the_marks_behind_it() {
+    let store = Store::new(1, 0);
+    store.wal(1, &[(1, 0)]);
+    let at = store.wal(2, &[(900_001, 900_000), (900_011, 900_010)]);
+    store.change(2, |b| hole(b, at[0], at[1]));
+    assert!(store.refused(2).contains("it had been synced"));
+}
+
 #[test]
 fn rot_behind_a_torn_wal_is_rot() {
     let store = Store::new(1, 0);
