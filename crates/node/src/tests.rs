@@ -353,20 +353,15 @@ fn a_leadership_that_ends_takes_back_what_rests_on_its_lease() {
     assert_eq!(w.sink.rerouted.len(), 1);
 }
 
+/// A part that another node was asked for.
+fn asked(spec: Spec) -> PartState {
+    PartState { asked: Some(StoreId(2)), retry_at: Tick::ms(3), ..PartState::new(RangeId(2), spec, Tick::ms(2)) }
+}
+
 #[test]
 fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
     let mut n = node(3);
-    let part = |spec| PartState {
-        range: RangeId(2),
-        spec,
-        asked: Some(StoreId(2)),
-        asked_at: Tick::ms(2),
-        retry_at: Tick::ms(3),
-        here: false,
-        settled: None,
-        done: None,
-    };
-    let state = State::Parts { x: Revision(9), compacted: Revision::ZERO, parts: vec![part(Spec::Scan(scan(0)))] };
+    let state = State::Parts { x: Revision(9), compacted: Revision::ZERO, parts: vec![asked(Spec::Scan(scan(0)))] };
     let ask = ClientAsk::Kv(Arc::new(Request::Range(scan(0))));
     n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state, misled: false });
     let answer = Answer::Kv(mvcc::Reply::Range(mvcc::RangeReply { kvs: vec![], more: false, count: 0 }));
@@ -381,17 +376,8 @@ fn a_part_below_the_bound_begins_the_call_anew_and_old_answers_mean_nothing() {
 #[test]
 fn a_late_hash_from_before_a_compaction_is_not_added_to_those_from_after_it() {
     let mut n = node(3);
-    let part = PartState {
-        range: RangeId(2),
-        spec: Spec::Hash { span: Span::users(), at: Revision(9) },
-        asked: Some(StoreId(2)),
-        asked_at: Tick::ms(2),
-        retry_at: Tick::ms(3),
-        here: false,
-        settled: None,
-        done: None,
-    };
-    let state = State::Parts { x: Revision(9), compacted: Revision(8), parts: vec![part] };
+    let parts = vec![asked(Spec::Hash { span: Span::users(), at: Revision(9) })];
+    let state = State::Parts { x: Revision(9), compacted: Revision(8), parts };
     n.calls.put(CallId(8), Call { ask: ClientAsk::Hash(Revision::ZERO), deadline: Tick::FAR, state, misled: false });
     let mut hears = |compacted| {
         let answer = Answer::Hash { hash: compacted, compacted: Revision(compacted) };
@@ -416,16 +402,8 @@ fn a_hash_that_waited_until_the_bound_passed_it_begins_anew() {
     let mut n = node(3);
     let (mut w, mut effects) = (work(), Effects::empty());
     n.bounds.bound = Revision(7);
-    let part = PartState {
-        range: RangeId(2),
-        spec: Spec::Hash { span: Span::users(), at: Revision(9) },
-        asked: None,
-        asked_at: Tick::ZERO,
-        retry_at: Tick::ZERO,
-        here: false,
-        settled: Some(base::Index(0)),
-        done: None,
-    };
+    let hash = Spec::Hash { span: Span::users(), at: Revision(9) };
+    let part = PartState { settled: Some(base::Index(0)), ..PartState::new(RangeId(2), hash, Tick::ZERO) };
     let state = State::Parts { x: Revision(9), compacted: Revision(5), parts: vec![part] };
     let ask = ClientAsk::Hash(Revision::ZERO);
     n.calls.put(CallId(8), Call { ask, deadline: Tick::FAR, state, misled: false });
